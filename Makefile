@@ -1,0 +1,22 @@
+# Each target sets up .venv by itself on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test check
+
+demo: $(VENV)/.installed
+	$(RUN) scripts/demo.py
+
+test: $(VENV)/.installed
+	$(RUN) -m pytest
+
+check: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# The stamp is written last, so an interrupted installation is taken up again.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
