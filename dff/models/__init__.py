@@ -1,0 +1,1 @@
+"""The networks as plain PyTorch: they know no dataset and no trainer."""

@@ -1,0 +1,84 @@
+"""What each part costs: FLOPs, Eq. 5 to 7 of the paper, and when propagation begins to pay."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dff.models.dff import DeepFeatureFlow
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """FLOPs (one multiply-add counts as 2) for one frame of a stated size."""
+
+    feature_network: float
+    flow_network: float
+    warp: float
+    heads: float
+
+    @property
+    def key_frame(self) -> float:
+        """FLOPs of a key frame, and of every frame without Deep Feature Flow."""
+        return self.feature_network + self.heads
+
+    @property
+    def current_frame(self) -> float:
+        """FLOPs of a frame that is not a key frame."""
+        return self.flow_network + self.warp + self.heads
+
+    @property
+    def one_over_r(self) -> float:
+        """O(N_feat) / O(F), the paper's Table 2; F with its decoder and its scale layer."""
+        return self.feature_network / self.flow_network
+
+    @property
+    def r(self) -> float:
+        """Cost of a current frame over that of a key frame, all terms counted (Eq. 5)."""
+        return self.current_frame / self.key_frame
+
+
+def speedup(key_duration: int, r: float) -> float:
+    """Speed over the per-frame network for one key frame in every `key_duration` (Eq. 7)."""
+    return key_duration / (1 + (key_duration - 1) * r)
+
+
+def break_even(per_frame: float, key: float, current: float) -> int | None:
+    """The smallest key duration at which the mean cost of a frame is below the per-frame network's.
+
+    Args:
+        per_frame: Cost of a frame without Deep Feature Flow (any unit).
+        key: Cost of a key frame.
+        current: Cost of a frame that is not a key frame.
+
+    Returns:
+        The key duration, at least 2; None where propagation never pays.
+    """
+    if current >= per_frame:
+        return None
+    # key + (l - 1) * current < l * per_frame
+    return max(2, int((key - current) / (per_frame - current)) + 1)
+
+
+@torch.inference_mode()
+def complexity(model: DeepFeatureFlow, size: tuple[int, int]) -> Complexity:
+    """Counts the FLOPs of a model for a frame of `size` (H, W), without computing anything."""
+    model = copy.deepcopy(model).to("meta").eval()
+    frame = torch.empty(1, 3, *size, device="meta")
+    features, feature_network = _count(model.feature_network, frame)
+    (flow, _), flow_network = _count(model.flow_network, frame, frame)
+    _, tail = _count(model.tail, features)
+    deep = model.tail(features)
+    heads = tail + sum(_count(head, deep)[1] for head in model.heads.values())
+    # FlopCounterMode counts sampling and products as nothing. For each element: 4 taps of a
+    # multiply-add, and one product with the scale field.
+    warp = 9.0 * features.shape[1] * flow.shape[-2] * flow.shape[-1]
+    return Complexity(feature_network, flow_network, warp, heads)
+
+
+def _count(module: nn.Module, *inputs: Tensor) -> tuple[Tensor, float]:
+    with FlopCounterMode(display=False) as counter:
+        output = module(*inputs)
+    return output, float(counter.get_total_flops())

@@ -1,0 +1,115 @@
+"""Deep Feature Flow: an expensive network on key frames, propagation by flow on all others."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dff.models.warp import warp
+
+Propagation = Literal["full", "no_scale", "no_flow", "copy"]
+"""How features travel: as the paper; with scale field 1; with flow 0; or carried over unchanged."""
+
+
+def carry(features: Tensor, flow: Tensor, scale: Tensor, how: Propagation = "full") -> Tensor:
+    """Warps features along a flow and multiplies by the scale field, W(f_k, F, S).
+
+    Args:
+        features: Of the key frame, (B, C, h, w).
+        flow: Current -> key, (B, 2, h, w), feature pixels.
+        scale: (B, C, h, w).
+        how: Which parts take effect.
+
+    Returns:
+        (B, C, h, w).
+
+    Raises:
+        ValueError: An unknown `how`.
+    """
+    if how not in get_args(Propagation):
+        raise ValueError(f"propagation {how!r}: wanted one of {', '.join(get_args(Propagation))}")
+    if how in ("full", "no_scale"):
+        features = warp(features, flow)
+    if how in ("full", "no_flow"):
+        features = features * scale.to(features.dtype)
+    return features
+
+
+class DeepFeatureFlow(nn.Module):
+    """Feature network, flow network and heads, joined by warping (Zhu et al. 2017, Algorithm 1).
+
+    Args:
+        feature_network: Image (B, 3, H, W), RGB in [0, 1] -> features (B, C, H/16, W/16).
+        flow_network: (current, key) -> flow (B, 2, h, w), current -> key in feature pixels, and
+            scale field (B, C, h, w). Any flow function serves, a hand-made one too.
+        heads: Name -> task network with `loss(features, targets)` and `predict(features, size)`;
+            a head never sees which frame its features came from.
+        tail: Layers of the task network that all heads share (Table 5's split points); what is
+            propagated is the input of this.
+    """
+
+    def __init__(
+        self,
+        feature_network: nn.Module,
+        flow_network: nn.Module,
+        heads: Mapping[str, nn.Module],
+        tail: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.feature_network = feature_network
+        self.flow_network = flow_network
+        self.heads = nn.ModuleDict(heads)
+        self.tail = tail if tail is not None else nn.Identity()
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The expensive step: image (B, 3, H, W) -> features (B, C, h, w)."""
+        return self.feature_network(image)
+
+    def propagate(
+        self, features: Tensor, key: Tensor, current: Tensor, how: Propagation = "full"
+    ) -> Tensor:
+        """The cheap step: W(f_k, F, S), the key frame's features carried to the current frame.
+
+        Args:
+            features: Of the key frame, (B, C, h, w).
+            key: Key frame, (B, 3, H, W).
+            current: Current frame, (B, 3, H, W).
+            how: "full" is the method; the others leave a part out, to see what it was worth.
+
+        Returns:
+            Features of the current frame, (B, C, h, w).
+        """
+        if how == "copy":
+            return features
+        flow, scale = self.flow_network(current, key)
+        return carry(features, flow, scale, how)
+
+    def forward(
+        self, key: Tensor, current: Tensor, gap: Tensor, how: Propagation = "full"
+    ) -> Tensor:
+        """Features of the current frames of a batch of pairs, row by row.
+
+        A row with gap 0 is its own key frame and takes its features as they are. Every row goes
+        through both networks, so each parameter has a gradient in each step, whatever gaps the
+        batch holds, and a row of gap 0 gives the flow network exactly zero.
+
+        Args:
+            key: (B, 3, H, W).
+            current: (B, 3, H, W).
+            gap: (B,), current index minus key index.
+            how: See `propagate`.
+        """
+        features = self.encode(key)
+        propagated = self.propagate(features, key, current, how)
+        return torch.where((gap > 0).view(-1, 1, 1, 1), propagated, features)
+
+    def losses(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of each head on the features of the current frames."""
+        features = self.tail(features)
+        return {name: head.loss(features, targets) for name, head in self.heads.items()}
+
+    def predict(self, features: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """The result of each head for frames of `size` (H, W); nothing here knows of key frames."""
+        features = self.tail(features)
+        return {name: head.predict(features, size) for name, head in self.heads.items()}

@@ -1,0 +1,81 @@
+"""The networks of the paper by name."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+from dff.models.dff import DeepFeatureFlow
+from dff.models.flownet import FlowNet
+from dff.models.flownet_inception import FlowNetInception
+from dff.models.resnet import ResNet, split
+from dff.models.segmentation import SegmentationHead
+
+FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
+HeadName = Literal["segmentation"]
+TaskLayers = Literal[0, 1, 5, 12, 21]
+
+
+def feature_network(
+    name: FeatureNetworkName = "resnet101",
+    channels: int = 1024,
+    *,
+    stride_in: Literal["first", "second"] = "first",
+    batch_norm: Literal["frozen", "trained"] = "frozen",
+    normalization: Literal["official", "torchvision"] = "official",
+) -> ResNet:
+    """A ResNet of stride 16 (paper, Sec. 4); arguments as those of `ResNet`."""
+    depth = int(name.removeprefix("resnet"))
+    return ResNet(
+        depth,
+        channels=channels,
+        stride_in=stride_in,
+        batch_norm=batch_norm,
+        normalization=normalization,
+    )
+
+
+def flow_network(name: FlowNetworkName = "flownet", feature_channels: int = 1024) -> nn.Module:
+    """FlowNet, FlowNet Half or FlowNet Inception with a scale field of `feature_channels`."""
+    if name == "flownet_inception":
+        return FlowNetInception(feature_channels)
+    return FlowNet(feature_channels, width={"flownet": 1.0, "flownet_half": 0.5}[name])
+
+
+def deep_feature_flow(
+    features: ResNet,
+    flow: FlowNetworkName = "flownet",
+    *,
+    heads: Sequence[HeadName] = ("segmentation",),
+    num_classes: int = 19,
+    task_layers: TaskLayers = 1,
+) -> DeepFeatureFlow:
+    """Joins a feature network, a flow network and heads.
+
+    Args:
+        features: The whole feature network, as `feature_network` gives it; weights may be loaded.
+        flow: Name of the flow network.
+        heads: The tasks.
+        num_classes: Classes of the segmentation.
+        task_layers: Learnable layers left to the task network (Table 5): 1 is the score layer
+            alone; 5, 12, 21 take the last layers of the feature network too; 0 propagates scores.
+    """
+    unknown = set(heads) - {"segmentation"}
+    if unknown or not heads:
+        raise ValueError(f"heads {list(heads)}: wanted one or more of segmentation")
+    channels = features.out_channels
+    if task_layers == 0:
+        scores = SegmentationHead(channels, num_classes)
+        return DeepFeatureFlow(
+            nn.Sequential(features, scores),
+            flow_network(flow, num_classes),
+            {"segmentation": SegmentationHead(num_classes, num_classes, learned=False)},
+        )
+    front, tail = split(features, task_layers)
+    return DeepFeatureFlow(
+        front,
+        flow_network(flow, front.out_channels),
+        {"segmentation": SegmentationHead(channels, num_classes)},
+        tail,
+    )

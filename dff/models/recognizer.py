@@ -1,0 +1,73 @@
+"""A model over a video: frame by frame (live), or interval by interval (throughput).
+
+Both give the same results. The per-frame baseline is key duration 1. What is kept between frames
+is a value that the caller holds, so nothing needs a reset and two videos cannot mix.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dff.models.dff import DeepFeatureFlow, Propagation
+from dff.models.schedule import Schedule
+
+Predictions = dict[str, Tensor]
+
+
+class KeyFrame(NamedTuple):
+    """What the frames after a key frame need: the frame (1, 3, H, W) and its features."""
+
+    frame: Tensor
+    features: Tensor
+
+
+def take_key(
+    model: DeepFeatureFlow, frame: Tensor, size: tuple[int, int] | None = None
+) -> tuple[KeyFrame, Predictions]:
+    """Recognises a key frame (1, 3, H, W); `size` is that of the results (default: the frame's)."""
+    features = model.encode(frame)
+    return KeyFrame(frame, features), model.predict(features, size or frame.shape[-2:])
+
+
+def recognize(
+    model: DeepFeatureFlow,
+    key: KeyFrame,
+    frames: Tensor,
+    size: tuple[int, int] | None = None,
+    how: Propagation = "full",
+) -> Predictions:
+    """Recognises frames (n, 3, H, W) that one key frame serves, in one batch."""
+    n = len(frames)
+    features = model.propagate(
+        key.features.expand(n, -1, -1, -1), key.frame.expand(n, -1, -1, -1), frames, how
+    )
+    return model.predict(features, size or frames.shape[-2:])
+
+
+def stream(
+    model: DeepFeatureFlow,
+    frames: Iterable[Tensor],
+    schedule: Schedule,
+    size: tuple[int, int] | None = None,
+) -> Iterator[Predictions]:
+    """Live: one frame (1, 3, H, W) in, one result out."""
+    key: KeyFrame | None = None
+    for index, frame in enumerate(frames):
+        if key is None or schedule.is_key(index, frame):
+            key, predictions = take_key(model, frame, size)
+        else:
+            predictions = recognize(model, key, frame, size)
+        yield predictions
+
+
+def recognize_interval(
+    model: DeepFeatureFlow, frames: Tensor, size: tuple[int, int] | None = None
+) -> Predictions:
+    """Throughput: a key frame and the frames it serves (n, 3, H, W), n >= 1, in one call."""
+    key, first = take_key(model, frames[:1], size)
+    if len(frames) == 1:
+        return first
+    others = recognize(model, key, frames[1:], size)
+    return {name: torch.cat([first[name], others[name]]) for name in first}

@@ -1,0 +1,148 @@
+"""The networks give the numbers of the authors' released code, weights and all.
+
+The vectors were produced by running that code on MXNet; they are not part of the project. Set
+DFF_SHARED to the folder that holds `reference/`. Run with -rP to see the errors reached.
+"""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dff.models.flownet import FlowNet
+from dff.models.mxnet_params import write_params
+from dff.models.resnet import ResNet
+from dff.models.warp import warp
+from dff.models.weights import load_weights
+
+SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
+FOLDER = SHARED / "reference"
+pytestmark = pytest.mark.skipif(
+    not FOLDER.is_dir(), reason=f"no reference vectors at {FOLDER}: set DFF_SHARED"
+)
+SIZES = ["96x160", "101x163"]
+HEADS = ("rpn_", "rfcn_")
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory):
+    """ResNet-101 and FlowNet with the rule's weights, by way of a .params file."""
+    spec = importlib.util.spec_from_file_location("reference_weights", FOLDER / "weights.py")
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    shapes = json.loads((FOLDER / "params.json").read_text())
+    path = tmp_path_factory.mktemp("official") / "rfcn_dff_flownet_vid-0000.params"
+    arrays = {
+        f"{kind}:{name}": rule.make_param(name, shape)
+        for kind in ("arg", "aux")
+        for name, shape in shapes[kind].items()
+    }
+    write_params(path, arrays)
+    resnet, flownet = ResNet(101).eval(), FlowNet().eval()
+    reports = load_weights(resnet, path), load_weights(flownet, path)
+    path.unlink()
+    # Every array has a place in exactly one network, but for those of the detection head.
+    taken = sum(len(report.used) for report in reports)
+    heads = [name for name in arrays if name.split(":")[1].startswith(HEADS)]
+    assert taken + len(heads) == len(arrays)
+    assert all(report.missing == () for report in reports)
+    return resnet, flownet
+
+
+def vectors(name):
+    return {k: torch.from_numpy(v) for k, v in np.load(FOLDER / f"{name}.npz").items()}
+
+
+def image(bgr):
+    """Stored picture (H, W, 3), BGR uint8 -> (1, 3, H, W), RGB in [0, 1]."""
+    return bgr.flip(-1).permute(2, 0, 1)[None].float() / 255
+
+
+def check(name, actual, expected, tolerance=None):
+    assert actual.shape == expected.shape, name
+    largest = expected.abs().max().item()
+    tolerance = tolerance or 1e-4 * max(1, largest)
+    error = (actual - expected).abs().max().item()
+    print(f"{name:24s} max |reference| {largest:8.3f}  max abs error {error:.1e}")
+    assert error <= tolerance, f"{name}: {error} > {tolerance}"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", SIZES)
+def test_resnet(networks, size):
+    expected = vectors(f"resnet_{size}")
+    x = image(expected["im_key_u8"])
+    taps = {
+        "conv1": "conv1_ch0_8",
+        "bn1": "bn_conv1_ch0_8",
+        "maxpool": "pool1_ch0_8",
+        "layer1": "res2c_relu_ch0_16",
+        "layer2": "res3b3_relu_ch0_32",
+        "layer3": "res4b22_relu_ch0_128",
+        "layer4": "res5c_relu_ch0_256",
+        "reduce_relu": "feat_conv_3x3_relu",
+    }
+    for name, layer in networks[0].named_children():
+        x = layer(x)
+        if name in taps:
+            wanted = expected[taps[name]]
+            check(taps[name], x[:, : wanted.shape[1]].clone(), wanted)
+    # Tighter than the maps before it: this one is what propagates.
+    check("features", networks[0](image(expected["im_key_u8"])), wanted, 5e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", SIZES)
+def test_flownet(networks, size):
+    network = networks[1]
+    expected = vectors(f"flownet_{size}")
+    pair = image(expected["im_cur_u8"]), image(expected["im_key_u8"])
+    check("resize_data", network.pair(*pair), expected["resize_data"], 1e-6)
+    _, joined = network.decoder.refine(network.encoder(network.pair(*pair)))
+    check("resize_concat5", joined, expected["resize_concat5"])
+    pyramid = network.pyramid(*pair)
+    for number, flow in enumerate(pyramid[:4], start=1):
+        check(f"Convolution{number}", flow, expected[f"Convolution{number}"])
+    flow, scale = network(*pair)
+    check("flow", flow, expected["flow"], 5e-5)
+    check("flow from the pyramid", 2.5 * pyramid[-1], expected["flow"], 5e-5)
+    check("scale_map", scale, expected["scale_map"], 1e-5)
+
+
+def test_warp_and_its_gradients():
+    expected = vectors("warp")
+    features = expected["feat"].requires_grad_()
+    flow = expected["flow"].requires_grad_()
+    out = warp(features, flow)
+    out.backward(expected["out_grad"])
+    check("out", out.detach(), expected["out"], 1e-5)
+    check("grad_feat", features.grad, expected["grad_feat"], 1e-5)
+    # Row 0 holds whole and half pixels, where a gradient of the wrong side would be off by 9.
+    check("grad_flow", flow.grad, expected["grad_flow"], 2e-5)
+
+
+@torch.no_grad()
+def test_current_frame_is_the_warped_key_frame(networks):
+    """`warping_feat` is before the product with the scale field."""
+    resnet, flownet = networks
+    expected = vectors("flownet_96x160")
+    current, key = image(expected["im_cur_u8"]), image(expected["im_key_u8"])
+    moved = warp(resnet(key), flownet(current, key)[0])
+    check("warping_feat", moved, vectors("cur_96x160")["warping_feat"])
+
+
+def grad_norms():
+    return json.loads((FOLDER / "train_noneq_gradnorms.json").read_text())
+
+
+def test_batch_norm_of_the_official_code_trains_gamma_and_beta():
+    norms = grad_norms()
+    network = ResNet(50)
+    assert norms["bn5c_branch2c_gamma"][0] > 0 and norms["bn5c_branch2c_beta"][0] > 0
+    batch_norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(m.weight.requires_grad and m.bias.requires_grad for m in batch_norms)

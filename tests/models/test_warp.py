@@ -1,0 +1,147 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dff.models.warp import resize_flow, warp
+
+
+def constant_flow(features, x, y):
+    batch, _, height, width = features.shape
+    flow = torch.zeros(batch, 2, height, width, dtype=features.dtype)
+    flow[:, 0], flow[:, 1] = x, y
+    return flow
+
+
+def by_hand(features, flow):
+    """Bilinear sampling in four loops: what the paper's Eq. 3 says, neighbour by neighbour."""
+    batch, _, height, width = features.shape
+    out = torch.zeros_like(features)
+    for b in range(batch):
+        for y in range(height):
+            for x in range(width):
+                px, py = x + flow[b, 0, y, x].item(), y + flow[b, 1, y, x].item()
+                for qy in range(height):
+                    for qx in range(width):
+                        weight = max(0, 1 - abs(qx - px)) * max(0, 1 - abs(qy - py))
+                        out[b, :, y, x] += weight * features[b, :, qy, qx]
+    return out
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (7, 11), (38, 63), (64, 128)])
+def test_zero_flow_changes_nothing(size):
+    features = torch.randn(2, 3, *size)
+    moved = warp(features, torch.zeros(2, 2, *size))
+    # Coordinates of -1..1 cost half a unit in the last place, times the map's size in pixels.
+    assert torch.allclose(moved, features, rtol=0, atol=2**-21 * max(size))
+    exact = warp(features.double(), torch.zeros(2, 2, *size))
+    assert torch.allclose(exact, features.double(), rtol=0, atol=1e-12)
+
+
+def test_zero_flow_is_exact_where_the_coordinates_are():
+    # Steps of 2 / 32 and 2 / 64 have no rounding error: any difference would be a wrong convention.
+    features = torch.randn(1, 3, 33, 65)
+    assert torch.equal(warp(features, torch.zeros(1, 2, 33, 65)), features)
+
+
+@pytest.mark.parametrize(("x", "y"), [(1, 0), (0, 1), (-2, 3), (3, -1)])
+def test_whole_pixel_flow_is_a_shift_that_brings_zeros_in(x, y):
+    features = torch.randn(1, 4, 9, 7)
+    padded = F.pad(features, (4, 4, 4, 4))
+    shifted = padded[:, :, 4 + y : 13 + y, 4 + x : 11 + x]
+    moved = warp(features, constant_flow(features, x, y))
+    assert torch.allclose(moved, shifted, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(5, 6), (1, 6), (5, 1), (1, 1)])
+def test_any_flow_equals_the_definition(size):
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, *size, dtype=torch.float64)
+    flow = 2 * torch.randn(2, 2, *size, dtype=torch.float64)
+    assert torch.allclose(warp(features, flow), by_hand(features, flow), atol=1e-12)
+
+
+def test_a_map_of_one_column_fades_out_on_both_sides():
+    features = torch.full((1, 1, 1, 1), 8.0)
+    values = [warp(features, constant_flow(features, x, 0)).item() for x in (-1, -0.25, 0, 0.5, 2)]
+    assert values == [0, 6, 8, 4, 0]
+
+
+def test_gradients_of_features_and_flow():
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+    # Away from whole pixels, where a bilinear kernel has a kink.
+    flow = torch.randint(-3, 3, (2, 2, 5, 6)).double() + 0.1 + 0.8 * torch.rand(2, 2, 5, 6).double()
+    assert torch.autograd.gradcheck(warp, (features, flow.requires_grad_()))
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 3.4e38])
+def test_one_bad_vector_leaves_all_others_alone(value, width):
+    torch.manual_seed(0)
+    features = torch.randn(1, 3, 6, width)
+    clean = torch.randn(1, 2, 6, width)
+    bad = clean.clone()
+    bad[0, 0, 2, width // 2] = value
+
+    def run(flow):
+        inputs = features.clone().requires_grad_(), flow.clone().requires_grad_()
+        out = warp(*inputs)
+        kept = torch.ones(6, width, dtype=torch.bool)
+        kept[2, width // 2] = False
+        out[..., kept].square().sum().backward(retain_graph=True)
+        before = [tensor.grad.clone() for tensor in inputs]
+        out[..., 2, width // 2].sum().backward()
+        return out.detach(), before, inputs[1].grad
+
+    out, gradients, after = run(bad)
+    expected, expected_gradients, _ = run(clean)
+    assert (out[..., 2, width // 2] == 0).all()
+    assert torch.isfinite(after).all()
+    out[..., 2, width // 2] = expected[..., 2, width // 2]
+    assert torch.equal(out, expected)
+    assert all(map(torch.equal, gradients, expected_gradients))
+
+
+def test_bfloat16_features_are_sampled_at_float32_positions():
+    # Column 100.25 rounds to 100 or 100.5 in bfloat16; a ramp would show it.
+    ramp = torch.arange(128.0).expand(1, 1, 2, 128).bfloat16()
+    flow = torch.full((1, 2, 2, 128), 0.25)
+    flow[:, 1] = 0
+    moved = warp(ramp, flow)
+    assert moved.dtype == torch.bfloat16
+    assert torch.equal(moved, warp(ramp.float(), flow).bfloat16())
+
+
+def test_autocast_changes_nothing():
+    features, flow = torch.randn(1, 3, 9, 11), torch.randn(1, 2, 9, 11)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        moved = warp(features, flow)
+    assert torch.equal(moved, warp(features, flow))
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_memory_format_is_kept(memory_format):
+    features = torch.randn(2, 8, 5, 6).contiguous(memory_format=memory_format)
+    moved = warp(features, torch.zeros(2, 2, 5, 6))
+    assert moved.is_contiguous(memory_format=memory_format)
+
+
+def test_a_flow_of_another_size_is_refused_with_the_cure():
+    with pytest.raises(ValueError, match=r"\(1, 2, 4, 4\).*\(1, 2, 8, 8\).*resize_flow"):
+        warp(torch.zeros(1, 3, 8, 8), torch.zeros(1, 2, 4, 4))
+
+
+def test_resized_flow_points_to_the_same_place():
+    flow = torch.empty(1, 2, 64, 96)
+    flow[:, 0], flow[:, 1] = 32, -16
+    small = resize_flow(flow, (4, 12))
+    assert small.shape == (1, 2, 4, 12)
+    assert torch.allclose(small[:, 0], torch.tensor(4.0))
+    assert torch.allclose(small[:, 1], torch.tensor(-1.0))
+    assert torch.equal(resize_flow(flow, (64, 96)), flow)
+
+
+def test_warp_compiles_in_one_graph():
+    features, flow = torch.randn(1, 3, 9, 11), torch.randn(1, 2, 9, 11)
+    compiled = torch.compile(warp, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(features, flow), warp(features, flow))
