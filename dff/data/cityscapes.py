@@ -1,0 +1,161 @@
+"""Cityscapes: leftImg8bit_sequence and gtFine as snippets, 19 classes, and their palette.
+
+The layout is the official one, with frames as PNG or JPEG:
+
+    ROOT/leftImg8bit_sequence/{split}/{city}/{city}_{sequence}_{frame}_leftImg8bit.png
+    ROOT/gtFine/{split}/{city}/{city}_{sequence}_{frame}_gtFine_labelIds.png
+
+A labelled frame that the sequences lack is taken from ROOT/leftImg8bit, the single images.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dff.data.images import read_labels, values_in
+from dff.data.samples import IGNORED, SampleError, Snippet, Snippets, TrueFlow
+
+# train id, name, label id on disk, colour: cityscapesScripts, helpers/labels.py
+_CLASSES = (
+    ("road", 7, (128, 64, 128)),
+    ("sidewalk", 8, (244, 35, 232)),
+    ("building", 11, (70, 70, 70)),
+    ("wall", 12, (102, 102, 156)),
+    ("fence", 13, (190, 153, 153)),
+    ("pole", 17, (153, 153, 153)),
+    ("traffic light", 19, (250, 170, 30)),
+    ("traffic sign", 20, (220, 220, 0)),
+    ("vegetation", 21, (107, 142, 35)),
+    ("terrain", 22, (152, 251, 152)),
+    ("sky", 23, (70, 130, 180)),
+    ("person", 24, (220, 20, 60)),
+    ("rider", 25, (255, 0, 0)),
+    ("car", 26, (0, 0, 142)),
+    ("truck", 27, (0, 0, 70)),
+    ("bus", 28, (0, 60, 100)),
+    ("train", 31, (0, 80, 100)),
+    ("motorcycle", 32, (0, 0, 230)),
+    ("bicycle", 33, (119, 11, 32)),
+)
+LAST_LABEL_ID = 33
+
+CLASSES: tuple[str, ...] = tuple(name for name, _, _ in _CLASSES)
+PALETTE: np.ndarray = np.array([colour for _, _, colour in _CLASSES], np.uint8)
+"""(19, 3) uint8 RGB, row = train id."""
+
+LABEL_ID_TO_TRAIN_ID: np.ndarray = np.full(256, IGNORED, np.uint8)
+"""(256,) uint8: label id on disk -> train id; ids without one -> 255."""
+TRAIN_ID_TO_LABEL_ID: np.ndarray = np.zeros(256, np.uint8)
+"""(256,) uint8: train id -> label id, as the benchmark server wants it; everything else -> 0."""
+for _train_id, (_, _label_id, _) in enumerate(_CLASSES):
+    LABEL_ID_TO_TRAIN_ID[_label_id] = _train_id
+    TRAIN_ID_TO_LABEL_ID[_train_id] = _label_id
+
+_FRAME = re.compile(r"(.+_\d+)_(\d+)_leftImg8bit\.(?:png|jpe?g)")
+_LABELS = re.compile(r"(.+_\d+)_(\d+)_gtFine_labelIds\.png")
+
+Found = dict[str, dict[int, str]]
+"""Snippet name -> frame number -> file."""
+
+
+def read_train_ids(path: str | os.PathLike) -> np.ndarray:
+    """Reads a labelIds file as train ids, (H, W) uint8, 255 ignored.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SampleError: The file is damaged, or holds ids that are no Cityscapes label ids.
+    """
+    labels = read_labels(path)
+    present = values_in(labels)
+    wrong = present[(present > LAST_LABEL_ID) & (present != IGNORED)]
+    if len(wrong):
+        raise SampleError(
+            f"{path} holds the ids {', '.join(map(str, wrong[:10]))}, but label ids are "
+            f"0..{LAST_LABEL_ID} and {IGNORED}: use the *_gtFine_labelIds.png files, not "
+            "instanceIds or color, or read your own classes as a folder data set"
+        )
+    return cv2.LUT(labels.astype(np.uint8, copy=False), LABEL_ID_TO_TRAIN_ID)
+
+
+def find_snippets(
+    root: str | os.PathLike,
+    split: str,
+    truth: Callable[[str], TrueFlow | None] | None = None,
+    require_labels: bool = True,
+) -> Snippets:
+    """Lists the snippets of one split; opens no file.
+
+    Args:
+        root: Folder that holds leftImg8bit_sequence and gtFine.
+        split: "train", "val" or "test", or any other folder name.
+        truth: Snippet name -> its exact flow; drawn data has it.
+        require_labels: Whether snippets without labels are left out, and none at all is an error.
+            Prediction needs no labels.
+
+    Raises:
+        FileNotFoundError: The root, the split or the frames or labels in it are missing.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: {_cure(root)}")
+    frames = _list(root / "leftImg8bit_sequence" / split, _FRAME)
+    labels = _list(root / "gtFine" / split, _LABELS)
+    lost = [(n, i) for n, numbers in labels.items() for i in numbers if i not in frames.get(n, {})]
+    if lost or not frames:
+        single = _list(root / "leftImg8bit" / split, _FRAME)
+        if not require_labels and not frames:
+            frames = single
+        for name, number in lost:
+            if path := single.get(name, {}).get(number):
+                frames.setdefault(name, {})[number] = path
+    if require_labels and not labels:
+        folder = root / "gtFine" / split
+        raise FileNotFoundError(f"no *_gtFine_labelIds.png in {folder}: {_cure(root)}")
+    if not frames:
+        folder = root / "leftImg8bit_sequence" / split
+        raise FileNotFoundError(
+            f"no *_leftImg8bit.png or .jpg in {folder}, or none of a labelled frame: {_cure(root)}"
+        )
+
+    snippets, left_out = Snippets(), 0
+    for name in sorted(frames.keys() | labels.keys()):
+        numbers = dict(sorted(frames.get(name, {}).items()))
+        known = {i: path for i, path in sorted(labels.get(name, {}).items()) if i in numbers}
+        left_out += len(labels.get(name, {})) - len(known)
+        if known or (numbers and not require_labels):
+            snippets.append(Snippet(name, numbers, known, truth(name) if truth else None))
+    snippets.labels_left_out = left_out
+    if not snippets:
+        raise FileNotFoundError(
+            f"none of the {left_out} label files in {root / 'gtFine' / split} has its frame in "
+            f"{root / 'leftImg8bit_sequence' / split}: {_cure(root)}"
+        )
+    return snippets
+
+
+def _list(split_folder: Path, pattern: re.Pattern[str]) -> Found:
+    """Lists the files of all cities: one scandir for each folder and no stat for each file."""
+    found: Found = defaultdict(dict)
+    try:
+        cities = sorted(entry.name for entry in os.scandir(split_folder) if entry.is_dir())
+    except FileNotFoundError:
+        return {}
+    for city in cities:
+        folder = os.path.join(split_folder, city)
+        # sorted: of a frame that is there twice, the .png comes last and is taken
+        for file in sorted(entry.name for entry in os.scandir(folder)):
+            if match := pattern.fullmatch(file):
+                found[f"{city}/{match[1]}"][int(match[2])] = os.path.join(folder, file)
+    return dict(found)
+
+
+def _cure(root: Path) -> str:
+    return (
+        "unpack leftImg8bit_sequence_trainvaltest.zip and gtFine_trainvaltest.zip in "
+        f"{root}, or set --data.root"
+    )

@@ -1,0 +1,160 @@
+"""One image or label file, read strictly: a damaged file is an error, never a half-grey picture."""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dff.data.samples import SampleError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_JPEG_END = b"\xff\xd9"
+_CURE = "copy it again from its source, delete it, or train with skip_damaged"
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Reads a PNG or JPEG file as (H, W, 3) uint8 RGB; grey, 16 bit and alpha become that too.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SampleError: The file is empty, cut short, damaged or no image.
+    """
+    data = _read(path)
+    if data.startswith(_PNG):
+        _png_chunks(path, data)
+    return _decode(path, data, cv2.IMREAD_COLOR_RGB)
+
+
+def read_labels(path: str | os.PathLike) -> np.ndarray:
+    """Reads a label file as (H, W) uint8 or uint16: the numbers that the file stores.
+
+    A palette PNG gives its indices, whatever its colours are, and a grey one of less than 8 bit
+    its own values: cv2 alone would give colours, and 0..255 for 0..1.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SampleError: The file is empty, cut short, damaged, no image, a JPEG or a colour image.
+    """
+    data = _read(path)
+    if data.startswith(_JPEG):
+        raise SampleError(
+            f"{path} is a JPEG, which blurs class numbers: save the labels as PNG with one channel"
+        )
+    step = 1
+    if data.startswith(_PNG):
+        data, depth = _grey_png(path, data)
+        step = 255 // (2**depth - 1) if depth < 8 else 1
+    labels = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
+        raise _not_one_channel(path)
+    return labels if step == 1 else labels // np.uint8(step)
+
+
+def values_in(labels: np.ndarray) -> np.ndarray:
+    """Returns the numbers that (H, W) uint8 or uint16 labels hold, in order, each once."""
+    if labels.dtype != np.uint8:
+        return np.unique(labels)
+    # 1 ms for 1024x2048, where np.unique takes 9 or more
+    return np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256]))
+
+
+def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
+    """Writes (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16, whole or not at all.
+
+    The bytes go to a temporary file beside `path` that then takes its name: a reader, or a run that
+    is stopped, never leaves or meets half a file.
+
+    Raises:
+        ValueError: The array is none of these.
+    """
+    colour = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+    if not colour and not (array.ndim == 2 and array.dtype in (np.uint8, np.uint16)):
+        raise ValueError(
+            f"cannot write {array.dtype} of shape {array.shape} to {path}: "
+            "want (H, W, 3) uint8, or (H, W) uint8 or uint16"
+        )
+    done, data = cv2.imencode(".png", array[..., ::-1] if colour else array)
+    if not done:
+        raise ValueError(f"cannot encode an array of shape {array.shape} as PNG for {path}")
+    path = Path(path)
+    # not tempfile: its files are 0600, and predictions are for everyone whom the umask allows
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: str | os.PathLike) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} is missing, though the data set was listed with it: {_CURE}"
+        ) from None
+    if not data:
+        raise SampleError(f"{path} is empty (0 bytes): {_CURE}")
+    # zeros at the end are what a crashed copy leaves; junk after the end marker is harmless
+    if data.startswith(_JPEG) and _JPEG_END not in data.rstrip(b"\0")[-1024:]:
+        raise SampleError(f"{path} is cut short (JPEG without its end marker): {_CURE}")
+    return data
+
+
+def _decode(path: str | os.PathLike, data: bytes, flags: int) -> np.ndarray:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:  # for one, more pixels than cv2 accepts
+        raise SampleError(f"{path} cannot be decoded ({error.err}): {_CURE}") from error
+    if image is None:
+        known = data.startswith((_PNG, _JPEG))
+        what = "is damaged" if known else f"is not an image (it begins with {data[:8]!r})"
+        raise SampleError(f"{path} {what}: {_CURE}")
+    return image
+
+
+def _png_chunks(path: str | os.PathLike, data: bytes) -> list[tuple[bytes, bytes]]:
+    """Returns the (kind, whole chunk) of a PNG; checks lengths and check sums before libpng does.
+
+    libpng prints to stderr from every worker, and some builds of cv2 return the part they got.
+    """
+    chunks, start, view = [], len(_PNG), memoryview(data)
+    while start + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, start)
+        end = start + 12 + length
+        if end > len(data):
+            break
+        kind = data[start + 4 : start + 8]
+        if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise SampleError(f"{path} is damaged (PNG check sum at byte {start}): {_CURE}")
+        chunks.append((kind, data[start:end]))
+        if kind == b"IEND":
+            if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 25:
+                break
+            return chunks
+        start = end
+    raise SampleError(f"{path} is cut short (PNG without its end): {_CURE}")
+
+
+def _grey_png(path: str | os.PathLike, data: bytes) -> tuple[bytes, int]:
+    """Returns the PNG with its indices as grey values and nothing else, and its bit depth."""
+    chunks = _png_chunks(path, data)
+    header = chunks[0][1][4:21]
+    depth, colour_type = header[12], header[13]
+    if colour_type not in (0, 3):
+        raise _not_one_channel(path)
+    header = header[:13] + b"\0" + header[14:]
+    grey = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    pixels = b"".join(chunk for kind, chunk in chunks if kind in (b"IDAT", b"IEND"))
+    return _PNG + grey + pixels, depth
+
+
+def _not_one_channel(path: str | os.PathLike) -> SampleError:
+    return SampleError(
+        f"{path} has several channels, as colour pictures do: save the labels as PNG with one "
+        "channel that holds the number of each pixel's class"
+    )

@@ -1,0 +1,134 @@
+"""The types that data hands on: a snippet on disk, a pair for a network, an interval of a video."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NotRequired, Protocol, TypedDict
+
+import numpy as np
+from torch import Tensor
+
+IGNORED = 255
+"""Label of a pixel that no loss and no metric counts."""
+
+
+class SampleError(ValueError):
+    """A file of the data set cannot be used; the message names the file and the cure."""
+
+
+class TrueFlow(Protocol):
+    """Exact flow between the frames of one snippet; only drawn data has it."""
+
+    def flow(self, current: int, key: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns flow (H, W, 2) float32, current -> key in image pixels, and occluded (H, W) bool.
+
+        Args:
+            current: Number of the frame on whose pixels the flow is defined.
+            key: Number of an earlier frame, or the same.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """Frames of one video in order, some of them labelled. Frames may be missing.
+
+    Args:
+        name: Unique in its data set ("frankfurt/frankfurt_000001"); names messages and folders.
+        frames: Frame number -> image file. Numbers of consecutive frames differ by 1.
+        labels: Frame number -> label file, for the labelled frames.
+        truth: Exact flow, where it is known.
+    """
+
+    name: str
+    frames: Mapping[int, str]
+    labels: Mapping[int, str] = field(default_factory=dict)
+    truth: TrueFlow | None = None
+
+
+class Snippets(list[Snippet]):
+    """The snippets of one split of a data set, and what was left out of them.
+
+    Args:
+        snippets: The snippets.
+        labels_left_out: How many label files have no image.
+    """
+
+    def __init__(self, snippets: Iterable[Snippet] = (), labels_left_out: int = 0) -> None:
+        super().__init__(snippets)
+        self.labels_left_out = labels_left_out
+
+
+def describe(snippets: Iterable[Snippet], longest_gap: int = 9) -> str:
+    """Says in one line what was found on disk, and what a training would not use.
+
+    Args:
+        snippets: What a `find_snippets` returned, or any other snippets.
+        longest_gap: The largest gap between key and current frame that is meant to be used.
+    """
+    found = list(snippets)
+    labelled = sum(len(snippet.labels) for snippet in found)
+    alone = sum(
+        not any(number - gap in snippet.frames for gap in range(1, longest_gap + 1))
+        for snippet in found
+        for number in snippet.labels
+    )
+    frames = sum(len(snippet.frames) for snippet in found)
+    parts = [
+        f"{_count(labelled, 'labelled frame')} in {_count(len(found), 'snippet')}, "
+        f"{_count(frames, 'frame')}"
+    ]
+    if alone:
+        parts.append(f"{_count(alone, 'labelled frame')} without an earlier frame (gap 0 only)")
+    if left_out := getattr(snippets, "labels_left_out", 0):
+        parts.append(f"{_count(left_out, 'label file')} without an image left out")
+    return "; ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+class Pair(TypedDict):
+    """One (key, current) pair; a batch of them has a leading dimension B on every tensor.
+
+    `key`, `current`: (3, H, W) uint8, RGB; float in [0, 1] only once on the device.
+    `gap`: () int64, current index minus key index.
+    `mask`: (h, w) uint8, train ids of the current frame, 255 ignored; in training h, w = H, W.
+    `index`: () int64, position in the data set: counts each sample once under DDP.
+    `skipped`: () int64, damaged samples passed over to find this one.
+    `flow`: (2, h, w) float32, current -> key, in mask pixels; zero where `flow_known` is not.
+    `flow_known`, `occluded`: (h, w) bool; occluded: the pixel is not to be seen in the key frame.
+    """
+
+    key: Tensor
+    current: Tensor
+    gap: Tensor
+    mask: Tensor
+    index: Tensor
+    skipped: Tensor
+    flow: NotRequired[Tensor]
+    flow_known: NotRequired[Tensor]
+    occluded: NotRequired[Tensor]
+
+
+class Interval(TypedDict):
+    """A key frame and the frames it serves, of one video.
+
+    `frames`: (n, 3, H, W) uint8 RGB, the key frame first; n = 0 only where `error` is set.
+    `path`, `name`: the video's input, and its unique name without suffix for output files.
+    `start`: number of the key frame. `last`: no interval of this video follows.
+    `fps`: frames per second of the video. `frame_count`: as the header says, None if it does not.
+    `frame_names`: names of the images without suffix, where the video is a folder; else None.
+    `decode_seconds`: time spent reading the frames. `error`: why reading stopped, else None.
+    """
+
+    frames: Tensor
+    path: str
+    name: str
+    start: int
+    last: bool
+    fps: float
+    frame_count: int | None
+    frame_names: list[str] | None
+    decode_seconds: float
+    error: str | None

@@ -1,0 +1,382 @@
+import itertools
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from dff.data import cityscapes
+from dff.data.folder import MaskReader
+from dff.data.images import write_png
+from dff.data.pairs import DrawSampler, EvaluationPairs, TrainingPairs, worker_init
+from dff.data.samples import SampleError, Snippet
+from dff.data.transforms import EvaluationTransform, TrainingTransform
+
+SHARED = Path(
+    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
+)
+MINI = SHARED / "cityscapes_mini"
+READ = MaskReader(100)
+PLAIN = TrainingTransform(None, flip=0)
+RANDOM = TrainingTransform((64, 64), scale=(0.8, 1.5), colour=0.3)
+
+
+class Shift:
+    """The flow of frames in which everything moves 2 pixels to the right in each frame."""
+
+    def flow(self, current, key):
+        flow = np.zeros((64, 80, 2), np.float32)
+        flow[..., 0] = -2 * (current - key)
+        return flow, np.zeros((64, 80), bool)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Returns a function that draws a snippet whose frames hold their own number."""
+
+    def draw(name, numbers, labelled, truth=None, size=(64, 80)):
+        frames, labels = {}, {}
+        for number in numbers:
+            frames[number] = str(tmp_path / f"{name}_{number}.png")
+            noise = np.random.default_rng(number).integers(0, 9, (*size, 3), dtype=np.uint8)
+            write_png(frames[number], noise + np.uint8(10 * number))
+        for number in labelled:
+            labels[number] = str(tmp_path / f"{name}_{number}_mask.png")
+            write_png(labels[number], np.full(size, number, np.uint8))
+        return Snippet(name, frames, labels, truth)
+
+    return draw
+
+
+def number_of(frame):
+    """The number of a frame that `make` drew."""
+    return int(frame.float().mean()) // 10
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_pair_is_a_labelled_frame_and_a_frame_before_it(make):
+    pairs = TrainingPairs([make("a", range(12), [9, 11])], READ, PLAIN)
+    for index, seed in itertools.product(range(2), range(20)):
+        pair = pairs[index, seed]
+        current = (9, 11)[index]
+        assert number_of(pair["current"]) == current
+        assert number_of(pair["key"]) == current - pair["gap"]
+        assert (pair["mask"] == current).all()
+        assert (pair["index"], pair["skipped"]) == (index, 0)
+
+
+def test_a_pair_has_the_types_that_it_promises(make):
+    snippet = make("a", range(4), [3], Shift())
+    pair = TrainingPairs([snippet], READ, RANDOM, with_flow=True)[0, 1]
+    assert {name: (tuple(t.shape), t.dtype) for name, t in pair.items()} == {
+        "key": ((3, 64, 64), torch.uint8),
+        "current": ((3, 64, 64), torch.uint8),
+        "mask": ((64, 64), torch.uint8),
+        "flow": ((2, 64, 64), torch.float32),
+        "flow_known": ((64, 64), torch.bool),
+        "occluded": ((64, 64), torch.bool),
+        "gap": ((), torch.int64),
+        "index": ((), torch.int64),
+        "skipped": ((), torch.int64),
+    }
+    assert all(tensor.is_contiguous() for tensor in pair.values())
+
+
+def gaps_of(pairs, draws=4000):
+    return Counter(pairs.draw_gap(0, np.random.default_rng(seed)) for seed in range(draws))
+
+
+def test_gaps_are_drawn_evenly(make):
+    counts = gaps_of(TrainingPairs([make("a", range(20), [19])], READ, PLAIN))
+    assert sorted(counts) == list(range(10))
+    chi_square = sum((count - 400) ** 2 / 400 for count in counts.values())
+    assert chi_square < 27.9  # 0.001 at 9 degrees of freedom
+
+
+def test_only_gaps_whose_key_frame_exists_are_drawn(make):
+    snippet = make("a", [10, 12, 15, 19], [19])
+    counts = gaps_of(TrainingPairs([snippet], READ, PLAIN))
+    assert sorted(counts) == [0, 4, 7, 9]
+    assert min(counts.values()) > 850
+    assert sorted(gaps_of(TrainingPairs([snippet], READ, PLAIN, gaps=(1, 5)))) == [4]
+    assert sorted(gaps_of(TrainingPairs([snippet], READ, PLAIN, gaps=(1, 3)))) == [0]
+
+
+def test_gap_0_gets_the_share_that_it_is_given(make):
+    snippet = make("a", range(20), [19])
+    counts = gaps_of(TrainingPairs([snippet], READ, PLAIN, gap_0_share=0.3))
+    assert abs(counts[0] - 1200) < 120
+    rest = [counts[gap] for gap in range(1, 10)]
+    assert min(rest) > 230 and max(rest) < 400
+    assert sorted(gaps_of(TrainingPairs([snippet], READ, PLAIN, gap_0_share=0))) == list(
+        range(1, 10)
+    )
+    assert sorted(gaps_of(TrainingPairs([snippet], READ, PLAIN, gap_0_share=1))) == [0]
+    single = TrainingPairs([make("b", [4], [4])], READ, PLAIN, gap_0_share=0)
+    assert sorted(gaps_of(single)) == [0]
+
+
+def test_a_pair_depends_on_index_and_seed_alone(make):
+    snippets = [make("a", range(12), [5, 11])]
+    pairs, again = (TrainingPairs(snippets, READ, RANDOM) for _ in range(2))
+    draws = list(itertools.product(range(2), range(6)))
+    first = [pairs[draw] for draw in draws]
+    assert all(same(pair, again[draw]) for pair, draw in zip(first[::-1], draws[::-1], strict=True))
+    assert len({pair["current"].numpy().tobytes() for pair in first}) == len(draws)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_do_not_matter_and_epochs_differ(make, persistent):
+    pairs = TrainingPairs([make("a", range(12), [3, 5, 8, 9, 10, 11])], READ, RANDOM)
+
+    def epochs(workers):
+        sampler = DrawSampler(pairs, seed=3)
+        loader = DataLoader(
+            pairs,
+            batch_size=2,
+            sampler=sampler,
+            num_workers=workers,
+            worker_init_fn=worker_init,
+            persistent_workers=persistent and workers > 0,
+        )
+        batches = []
+        for epoch in range(2):
+            sampler.set_epoch(epoch)
+            batches += list(loader)
+        return batches
+
+    alone, workers = epochs(0), epochs(2)
+    assert len(alone) == len(workers) == 6
+    assert all(same(one, two) for one, two in zip(alone, workers, strict=True))
+    frames = torch.cat([batch["current"] for batch in alone])
+    assert len({frame.numpy().tobytes() for frame in frames}) == 12
+
+
+def test_flow_leads_to_the_key_frame(make):
+    snippet = make("a", range(8), [7], Shift())
+    pairs = TrainingPairs([snippet], READ, PLAIN, gaps=(3, 3), with_flow=True)
+    pair = pairs[0, 0]
+    assert (pair["flow"][0] == -6).all() and (pair["flow"][1] == 0).all()
+    assert pair["flow_known"].all()
+    still = TrainingPairs([snippet], READ, PLAIN, gaps=(0, 0), with_flow=True)[0, 0]
+    assert not still["flow"].any() and still["flow_known"].all()
+
+
+def test_flow_that_nobody_knows_is_marked_so_that_batches_may_be_mixed(make):
+    snippets = [make("a", range(4), [3], Shift()), make("b", range(4), [3])]
+    pairs = TrainingPairs(snippets, READ, PLAIN, gaps=(1, 3), with_flow=True)
+    (batch,) = DataLoader(pairs, batch_size=2, sampler=[(0, 1), (1, 1)])
+    assert batch["flow_known"][0].all() and not batch["flow_known"][1].any()
+    assert not batch["flow"][1].any()
+    assert "flow" not in TrainingPairs(snippets, READ, PLAIN)[0, 0]
+
+
+def test_the_key_frame_is_not_read_at_gap_0(make):
+    snippet = make("a", [4, 5], [5])
+    Path(snippet.frames[4]).unlink()
+    pair = TrainingPairs([snippet], READ, RANDOM, gaps=(0, 0))[0, 0]
+    assert torch.equal(pair["key"], pair["current"])
+    assert pair["key"].data_ptr() != pair["current"].data_ptr()
+
+
+def damage(snippet, kind):
+    key, current, mask = snippet.frames[4], snippet.frames[5], snippet.labels[5]
+    if kind == "cut short":
+        Path(current).write_bytes(Path(current).read_bytes()[:-20])
+    elif kind == "missing":
+        Path(key).unlink()
+    elif kind == "labels of another size":
+        write_png(mask, np.zeros((32, 40), np.uint8))
+    elif kind == "frames of two sizes":
+        write_png(key, np.zeros((32, 40, 3), np.uint8))
+    elif kind == "holds the numbers 100":
+        write_png(mask, np.full((64, 80), 100, np.uint8))
+
+
+KINDS = (
+    "cut short",
+    "missing",
+    "labels of another size",
+    "frames of two sizes",
+    "holds the numbers 100",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_sample_is_named_with_its_files(make, kind):
+    snippet = make("a", [4, 5], [5])
+    damage(snippet, kind)
+    message = rf"{kind}.*snippet a, key frame .*a_4\.png, current frame .*a_5\.png, .*_mask\.png"
+    with pytest.raises(SampleError, match=message):
+        TrainingPairs([snippet], READ, PLAIN, gaps=(1, 1))[0, 0]
+    with pytest.raises(SampleError, match=message):
+        EvaluationPairs([snippet], READ, EvaluationTransform(), gaps=[1])[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_sample_is_replaced_by_the_next_and_counted(make, kind):
+    snippets = [make(name, [4, 5], [5]) for name in "abc"]
+    damage(snippets[1], kind)
+    damage(snippets[2], kind)
+    pairs = TrainingPairs(snippets, READ, RANDOM, gaps=(1, 1), skip_damaged=True)
+    assert (pairs[1, 7]["index"], pairs[1, 7]["skipped"]) == (0, 2)
+    assert pairs[0, 7]["skipped"] == 0
+    assert torch.equal(pairs[1, 7]["current"], pairs[0, 7]["current"])
+
+
+def test_ten_damaged_samples_in_a_row_are_no_accident(make):
+    snippets = [make(f"s{i}", [4, 5], [5]) for i in range(12)]
+    for snippet in snippets[1:11]:
+        damage(snippet, "missing")
+    pairs = TrainingPairs(snippets, READ, PLAIN, gaps=(1, 1), skip_damaged=True)
+    assert pairs[2, 0]["skipped"] == 9
+    with pytest.raises(SampleError, match=r"10 samples in a row cannot be used.*s10_4\.png"):
+        pairs[1, 0]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(gaps=(-1, 3)), r"gaps \(-1, 3\): want smallest and largest"),
+        (dict(gaps=(4, 3)), r"gaps \(4, 3\): want smallest and largest"),
+        (dict(gap_0_share=1.1), r"gap_0_share 1\.1: want a number from 0 to 1"),
+    ],
+)
+def test_a_wrong_argument_is_named(make, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingPairs([make("a", [4, 5], [5])], READ, PLAIN, **arguments)
+
+
+def test_data_without_labels_cannot_be_learnt_from(make):
+    snippet = make("a", [4, 5], [])
+    with pytest.raises(ValueError, match="no labelled frame in 1 snippets"):
+        TrainingPairs([snippet], READ, PLAIN)
+    with pytest.raises(ValueError, match="no labelled frame in 1 snippets"):
+        EvaluationPairs([snippet], READ, EvaluationTransform())
+    with pytest.raises(ValueError, match=r"no labelled frame has a key frame at .* \(3,\)"):
+        EvaluationPairs([make("b", [4, 5], [5])], READ, EvaluationTransform(), gaps=(3,))
+
+
+def test_evaluation_takes_each_labelled_frame_with_each_gap_in_order(make):
+    snippets = [make("a", [3, 5, 6, 7], [7, 5]), make("b", [1], []), make("c", [9], [9])]
+    pairs = EvaluationPairs(snippets, READ, EvaluationTransform(), gaps=range(5))
+    made = [pairs[index] for index in range(len(pairs))]
+    numbers = [(number_of(pair["current"]), int(pair["gap"])) for pair in made]
+    assert numbers == [(5, 0), (5, 2), (7, 0), (7, 1), (7, 2), (7, 4), (9, 0)]
+    for index, pair in enumerate(made):
+        assert number_of(pair["key"]) == number_of(pair["current"]) - pair["gap"]
+        assert (pair["mask"] == number_of(pair["current"])).all()
+        assert pair["index"] == index
+    assert all(same(pairs[index], made[index]) for index in reversed(range(len(pairs))))
+
+
+def test_evaluation_reads_a_labelled_frame_once(make, monkeypatch):
+    read = Counter()
+
+    def count(path):
+        read[path] += 1
+        return READ(path)
+
+    pairs = EvaluationPairs([make("a", range(8), [6, 7])], count, EvaluationTransform(), range(5))
+    assert len([pairs[index] for index in range(len(pairs))]) == 10
+    assert set(read.values()) == {1} and len(read) == 2
+
+
+def test_writing_into_a_pair_changes_no_other(make):
+    pairs = EvaluationPairs([make("a", [4, 5], [5])], READ, EvaluationTransform(), range(2))
+    for tensor in pairs[0].values():
+        tensor.zero_()
+    assert (pairs[1]["mask"] == 5).all() and number_of(pairs[1]["current"]) == 5
+
+
+def test_evaluation_keeps_the_mask_at_its_own_size(make):
+    snippet = make("a", [4, 5], [5], Shift())
+    transform = EvaluationTransform(128)
+    pair = EvaluationPairs([snippet], READ, transform, gaps=[1], with_flow=True)[0]
+    assert pair["current"].shape == pair["key"].shape == (3, 128, 160)
+    assert pair["mask"].shape == pair["flow"].shape[1:] == (64, 80)
+    assert (pair["flow"][0] == -2).all()
+
+
+def test_an_epoch_draws_each_index_once_and_each_with_its_own_seed():
+    sampler = DrawSampler(range(50), seed=1)
+    first, again = list(sampler), list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert first == again
+    assert sorted(i for i, _ in first) == sorted(i for i, _ in second) == list(range(50))
+    assert [i for i, _ in first] != [i for i, _ in second]
+    assert len({seed for _, seed in first + second}) == 100
+    assert not set(first) & set(DrawSampler(range(50), seed=2))
+
+
+def test_an_index_has_one_seed_in_one_epoch_however_many_ranks_there_are():
+    alone = set(DrawSampler(range(50), seed=1))
+    assert set(DrawSampler(range(50), num_replicas=5, rank=3, seed=1)) < alone
+
+
+@pytest.mark.parametrize("ranks, count, each", [(2, 50, 25), (4, 50, 12), (3, 50, 16), (8, 8, 1)])
+def test_ranks_are_disjoint_and_equally_long(ranks, count, each):
+    draws = [list(DrawSampler(range(count), ranks, rank)) for rank in range(ranks)]
+    assert [len(part) for part in draws] == [each] * ranks
+    assert all(len(DrawSampler(range(count), ranks, rank)) == each for rank in range(ranks))
+    indices = [index for part in draws for index, _ in part]
+    assert len(set(indices)) == len(indices) == ranks * each
+
+
+def test_fewer_samples_than_ranks_are_repeated():
+    draws = [list(DrawSampler(range(3), 8, rank)) for rank in range(8)]
+    assert [len(part) for part in draws] == [1] * 8
+    assert Counter(part[0][0] for part in draws).most_common()[-1][1] >= 2
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_start_in_mid_epoch_goes_on_with_the_same_sequence(ranks):
+    whole, resumed = (DrawSampler(range(20), ranks, ranks - 1, start=start) for start in (0, 4))
+    for sampler in (whole, resumed):
+        sampler.set_epoch(3)
+    assert list(resumed) == list(whole)[4:]
+    assert len(resumed) == 20 // ranks
+    for sampler in (whole, resumed):
+        sampler.set_epoch(4)
+    assert list(resumed) == list(whole)
+
+
+def test_lightning_leaves_the_sampler_alone():
+    assert isinstance(DrawSampler(range(3)), DistributedSampler)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(dataset=[]), "the data set is empty"),
+        (dict(dataset=range(3), seed=-1), "seed -1, start 0: want numbers from 0"),
+        (dict(dataset=range(3), start=-2), "seed 0, start -2: want numbers from 0"),
+        (dict(dataset=range(3), num_replicas=2, rank=2), "Invalid rank 2"),
+    ],
+)
+def test_a_sampler_with_a_wrong_argument_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DrawSampler(**arguments)
+
+
+@pytest.mark.skipif(not MINI.is_dir(), reason=f"no real Cityscapes frames at {MINI}")
+def test_real_frames_become_pairs():
+    transform = TrainingTransform((769, 769), scale=(0.7, 1.5), colour=0.2)
+    pairs = TrainingPairs(
+        cityscapes.find_snippets(MINI, "train"), cityscapes.read_train_ids, transform
+    )
+    pair = pairs[1, 0]
+    assert len(pairs) == 8 and pair["gap"] == 0  # frames 0..3 are too far from frame 19
+    assert pair["current"].shape == (3, 769, 769)
+    assert set(pair["mask"].unique().tolist()) <= {*range(19), 255}
+    val = cityscapes.find_snippets(MINI, "val")
+    pairs = EvaluationPairs(val, cityscapes.read_train_ids, EvaluationTransform(512))
+    assert [int(pairs[index]["gap"]) for index in range(len(pairs))] == [0, 1, 2, 3, 4]
+    assert pairs[4]["key"].shape == (3, 512, 1024) and pairs[4]["mask"].shape == (1024, 2048)
