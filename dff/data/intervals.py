@@ -1,0 +1,154 @@
+"""Videos as intervals: a key frame with the frames that it serves, the unit of prediction."""
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from dff.data.samples import Interval
+from dff.data.video import Video, VideoError, VideoInput
+
+
+class Intervals(IterableDataset):
+    """The intervals of some videos, in order, for `DataLoader(..., batch_size=None)`.
+
+    Use one worker, to decode while the model computes, or none. Several would mix the intervals
+    of different videos; use more processes (`world_size`) instead, each of which takes its share
+    of the videos. Memory holds a few intervals, however long a video is.
+
+    A video that cannot be opened gives one interval without frames that says why. One that is
+    damaged gives every frame before the damage, the last interval possibly shorter, and then one
+    without frames that says why, its `start` being the number of frames given. The other videos
+    follow: one bad file does not stop a long run.
+
+    Args:
+        videos: What to read.
+        key_duration: Frames in an interval (l), at least 1.
+        rank: This process, from 0; it takes videos rank, rank + world_size, ...
+        world_size: Number of processes.
+        max_frames: Frames read from each video at most; all if None.
+        short_side: Frames are scaled so that their shorter side has this many pixels; as they
+            are if None.
+
+    Raises:
+        ValueError: A number is out of its range, or the loader has several workers.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[VideoInput],
+        key_duration: int,
+        rank: int = 0,
+        world_size: int = 1,
+        max_frames: int | None = None,
+        short_side: int | None = None,
+    ) -> None:
+        if key_duration < 1:
+            raise ValueError(
+                f"key duration {key_duration}: wanted at least 1 (1 = every frame is a key frame)"
+            )
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of {world_size}: wanted 0 to world size - 1")
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames {max_frames}: wanted at least 1, or None for all")
+        if short_side is not None and short_side < 1:
+            raise ValueError(f"short_side {short_side}: wanted at least 1, or None to keep sizes")
+        self.videos = list(videos)[rank::world_size]
+        self.key_duration = key_duration
+        self.max_frames = max_frames
+        self.short_side = short_side
+
+    def __iter__(self) -> Iterator[Interval]:
+        """Yields the intervals of one video after the other; `last` ends each video.
+
+        `frames` lie in memory with the channels last, as convolutions like them. `frame_names`
+        are those of these frames, None for video files.
+        """
+        worker = get_worker_info()
+        if worker is not None and worker.num_workers > 1:
+            raise ValueError(
+                f"{worker.num_workers} workers would mix the intervals of different videos: "
+                "set num_workers to 0 or 1, and use more processes for more speed"
+            )
+        for video in self.videos:
+            yield from self._intervals(video)
+
+    def _intervals(self, source: VideoInput) -> Iterator[Interval]:
+        began = perf_counter()
+        try:
+            video = source.open()
+        except (VideoError, OSError) as error:
+            yield self._interval(source, None, [], 0, began, str(error))
+            return
+        # One interval is held back: whether it is the last shows only when the next one comes.
+        held: Interval | None = None
+        frames: list[np.ndarray] = []
+        start, error, stream = 0, None, iter(video)
+        while error is None:
+            began = perf_counter()
+            wanted = self.key_duration
+            if self.max_frames is not None:
+                wanted = min(wanted, self.max_frames - start)
+            frames, error = self._take(stream, wanted)
+            if not frames:
+                break
+            taken = self._interval(source, video, frames, start, began, None)
+            start += len(frames)
+            if held is not None:
+                yield held
+            held = taken
+        if error is not None:
+            if held is not None:
+                yield held
+            held = self._interval(source, video, [], start, perf_counter(), error)
+        if held is not None:
+            yield {**held, "last": True}
+
+    def _take(
+        self, stream: Iterator[np.ndarray], count: int
+    ) -> tuple[list[np.ndarray], str | None]:
+        """Returns up to `count` frames, and why there are no more if that is an error."""
+        frames: list[np.ndarray] = []
+        try:
+            while len(frames) < count and (frame := next(stream, None)) is not None:
+                frames.append(self._scaled(frame))
+        except (VideoError, OSError) as error:
+            return frames, str(error)
+        return frames, None
+
+    def _scaled(self, frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        if self.short_side is None or self.short_side == min(height, width):
+            return frame
+        scale = self.short_side / min(height, width)
+        # Area averages on the way down, where bilinear would skip pixels.
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        return cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=how)
+
+    def _interval(
+        self,
+        source: VideoInput,
+        video: Video | None,
+        frames: list[np.ndarray],
+        start: int,
+        began: float,
+        error: str | None,
+    ) -> Interval:
+        """Makes an interval; one with an error is the last."""
+        names = video.frame_names if video else None
+        stacked = np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
+        return Interval(
+            frames=torch.from_numpy(stacked).permute(0, 3, 1, 2),
+            path=source.path,
+            name=source.name,
+            start=start,
+            last=error is not None,
+            fps=video.fps if video else 0.0,
+            frame_count=video.frame_count if video else None,
+            frame_names=None if names is None else names[start : start + len(frames)],
+            decode_seconds=perf_counter() - began,
+            error=error,
+        )
