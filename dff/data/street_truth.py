@@ -1,0 +1,116 @@
+"""Exact flow and boxes of drawn videos: the file of a video's truth, written and read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dff.data.street_drawing import DrawnVideo
+from dff.data.street_scene import THINGS
+
+
+class Boxes(NamedTuple):
+    """Visible boxes of one frame.
+
+    `corners`: (N, 4) float32, x1, y1, x2, y2, the right and bottom border outside the last pixel.
+    `labels`: (N,) int64, Cityscapes label ids. `tracks`: (N,) int64, the same in every frame.
+    """
+
+    corners: np.ndarray
+    labels: np.ndarray
+    tracks: np.ndarray
+
+
+@dataclass(frozen=True)
+class StreetTruth:
+    """Exact flow and boxes of one drawn video, read from its file at each call.
+
+    Nothing is kept open or in memory, so it can be pickled and shared by worker processes.
+
+    Args:
+        path: truth/{split}/streets_000000.npz.
+    """
+
+    path: str
+
+    def flow(self, current: int, key: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns flow (H, W, 2) float32, current -> key in image pixels, and occluded (H, W) bool.
+
+        Occluded: what the pixel shows is outside the key frame there, or behind something.
+
+        Args:
+            current: Number of the frame on whose pixels the flow is defined.
+            key: Number of another frame, or the same.
+        """
+        with np.load(self.path, allow_pickle=False) as file:
+            homographies, maps = file["homographies"], [file[_map(current)]]
+            maps.append(maps[0] if key == current else file[_map(key)])
+        shown, there = maps
+        height, width = shown.shape
+        if key == current:  # not by the inverse, which is 1e-12 off and thus outside at the border
+            return np.zeros((height, width, 2), np.float32), np.zeros((height, width), bool)
+        moves = np.zeros((len(homographies), 3, 3))
+        seen = np.unique(shown)
+        moves[seen] = homographies[seen, key] @ np.linalg.inv(homographies[seen, current])
+        x, y = np.meshgrid(np.arange(width), np.arange(height))
+        move = moves[shown]
+        ahead = move[..., 2, 0] * x + move[..., 2, 1] * y + move[..., 2, 2]
+        behind = ahead <= 1e-6  # the point was behind the camera
+        ahead = np.where(behind, 1, ahead)
+        key_x = (move[..., 0, 0] * x + move[..., 0, 1] * y + move[..., 0, 2]) / ahead
+        key_y = (move[..., 1, 0] * x + move[..., 1, 1] * y + move[..., 1, 2]) / ahead
+        # the nearest pixel decides both, whether a point is inside and what is seen there
+        column, row = np.floor(key_x + 0.5), np.floor(key_y + 0.5)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & ~behind
+        column, row = (np.where(inside, part, 0).astype(np.intp) for part in (column, row))
+        occluded = ~inside | (there[row, column] != shown)
+        return np.stack([key_x - x, key_y - y], -1).astype(np.float32), occluded
+
+    def boxes(self, frame: int) -> Boxes:
+        """Returns the boxes of what is visible in a frame."""
+        with np.load(self.path, allow_pickle=False) as file:
+            rows = file["boxes"]
+        rows = rows[rows[:, 0] == frame]
+        return Boxes(
+            rows[:, 3:].astype(np.float32), rows[:, 2].astype(np.int64), rows[:, 1].astype(np.int64)
+        )
+
+
+def truth_for(root: str | Path, split: str, video_name: str) -> StreetTruth | None:
+    """Returns the truth of a video, None where there is none (real data).
+
+    Args:
+        root: Folder of the data set.
+        split: "train" or "val".
+        video_name: As the snippet is called, "streets/streets_000003".
+    """
+    path = Path(root) / "truth" / split / f"{Path(video_name).name}.npz"
+    return StreetTruth(str(path)) if path.is_file() else None
+
+
+def write_truth(path: Path, drawn: DrawnVideo) -> None:
+    """Writes homographies, boxes and one map of surfaces for each frame.
+
+    Args:
+        path: Ends in .npz.
+        drawn: A video.
+    """
+    maps = {_map(frame): shown for frame, shown in enumerate(drawn.surfaces)}
+    np.savez_compressed(path, homographies=drawn.homographies, boxes=_boxes(drawn), **maps)
+
+
+def _map(frame: int) -> str:
+    return f"surfaces_{frame:06d}"
+
+
+def _boxes(drawn: DrawnVideo) -> np.ndarray:
+    """Returns rows of frame, track, label id, x1, y1, x2, y2, int32."""
+    rows = []
+    for frame, shown in enumerate(drawn.surfaces):
+        for number in np.unique(shown):
+            if drawn.labels[number] in THINGS:
+                y, x = np.nonzero(shown == number)
+                corners = (x.min(), y.min(), x.max() + 1, y.max() + 1)
+                rows.append((frame, number, drawn.labels[number], *corners))
+    return np.array(rows, np.int32).reshape(-1, 7)
