@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
@@ -30,8 +29,6 @@ class Intervals(IterableDataset):
         rank: This process, from 0; it takes videos rank, rank + world_size, ...
         world_size: Number of processes.
         max_frames: Frames read from each video at most; all if None.
-        short_side: Frames are scaled so that their shorter side has this many pixels; as they
-            are if None.
 
     Raises:
         ValueError: A number is out of its range, or the loader has several workers.
@@ -44,7 +41,6 @@ class Intervals(IterableDataset):
         rank: int = 0,
         world_size: int = 1,
         max_frames: int | None = None,
-        short_side: int | None = None,
     ) -> None:
         if key_duration < 1:
             raise ValueError(
@@ -54,12 +50,9 @@ class Intervals(IterableDataset):
             raise ValueError(f"rank {rank} of {world_size}: wanted 0 to world size - 1")
         if max_frames is not None and max_frames < 1:
             raise ValueError(f"max_frames {max_frames}: wanted at least 1, or None for all")
-        if short_side is not None and short_side < 1:
-            raise ValueError(f"short_side {short_side}: wanted at least 1, or None to keep sizes")
         self.videos = list(videos)[rank::world_size]
         self.key_duration = key_duration
         self.max_frames = max_frames
-        self.short_side = short_side
 
     def __iter__(self) -> Iterator[Interval]:
         """Yields the intervals of one video after the other; `last` ends each video.
@@ -114,19 +107,10 @@ class Intervals(IterableDataset):
         frames: list[np.ndarray] = []
         try:
             while len(frames) < count and (frame := next(stream, None)) is not None:
-                frames.append(self._scaled(frame))
+                frames.append(frame)
         except (VideoError, OSError) as error:
             return frames, str(error)
         return frames, None
-
-    def _scaled(self, frame: np.ndarray) -> np.ndarray:
-        height, width = frame.shape[:2]
-        if self.short_side is None or self.short_side == min(height, width):
-            return frame
-        scale = self.short_side / min(height, width)
-        # Area averages on the way down, where bilinear would skip pixels.
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        return cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=how)
 
     def _interval(
         self,

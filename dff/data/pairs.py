@@ -132,8 +132,9 @@ class EvaluationPairs(Dataset[Pair]):
         ]
         if not self.entries:
             raise ValueError(
-                f"no labelled frame has a key frame at one of the gaps {tuple(gaps)}: add gap 0, "
-                "or the frames before the labelled ones"
+                f"no labelled frame has a key frame at one of the gaps {tuple(gaps)}: set "
+                "--data.val_gaps to gaps that exist, such as 0, or add the frames before the "
+                "labelled ones"
             )
         self.read_mask, self.transform, self.with_flow = read_mask, transform, with_flow
         self._last: tuple[str, np.ndarray, np.ndarray] | None = None

@@ -53,13 +53,22 @@ class StreetTruth:
         moves = np.zeros((len(homographies), 3, 3))
         seen = np.unique(shown)
         moves[seen] = homographies[seen, key] @ np.linalg.inv(homographies[seen, current])
-        x, y = np.meshgrid(np.arange(width), np.arange(height))
-        move = moves[shown]
-        ahead = move[..., 2, 0] * x + move[..., 2, 1] * y + move[..., 2, 2]
+        x, y = np.arange(width, dtype=float), np.arange(height, dtype=float)[:, None]
+        shown = shown.astype(np.intp)
+
+        def carried(row: int) -> np.ndarray:
+            # coefficient by coefficient: a map of 3x3 matrices would be slow to walk through
+            a, b, c = (np.take(moves[:, row, column], shown) for column in range(3))
+            a *= x
+            b *= y
+            a += b
+            a += c
+            return a
+
+        ahead = carried(2)
         behind = ahead <= 1e-6  # the point was behind the camera
-        ahead = np.where(behind, 1, ahead)
-        key_x = (move[..., 0, 0] * x + move[..., 0, 1] * y + move[..., 0, 2]) / ahead
-        key_y = (move[..., 1, 0] * x + move[..., 1, 1] * y + move[..., 1, 2]) / ahead
+        ahead[behind] = 1
+        key_x, key_y = carried(0) / ahead, carried(1) / ahead
         # the nearest pixel decides both, whether a point is inside and what is seen there
         column, row = np.floor(key_x + 0.5), np.floor(key_y + 0.5)
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & ~behind

@@ -37,7 +37,7 @@ except ImportError:  # Windows: two processes may draw the same video, to the sa
 
 __all__ = ["Boxes", "StreetSettings", "StreetTruth", "draw_streets", "streets_folder", "truth_for"]
 
-DRAWING = 1
+DRAWING = 2
 """Version of the drawing: raise it when the pictures change, so that caches are drawn again."""
 
 Split = Literal["train", "val"]
@@ -57,12 +57,12 @@ class StreetSettings:
         seed: Source of chance.
     """
 
-    train_videos: int = 60
-    val_videos: int = 10
-    frames: int = 30
+    train_videos: int = 108
+    val_videos: int = 12
+    frames: int = 16
     height: int = 192
     width: int = 384
-    speed: float = 1.0
+    speed: float = 1.2
     seed: int = 0
 
     def videos(self) -> list[tuple[Split, int]]:

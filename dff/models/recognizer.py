@@ -55,7 +55,7 @@ def stream(
     """Live: one frame (1, 3, H, W) in, one result out."""
     key: KeyFrame | None = None
     for index, frame in enumerate(frames):
-        if key is None or schedule.is_key(index, frame):
+        if schedule.is_key(index, frame) or key is None:
             key, predictions = take_key(model, frame, size)
         else:
             predictions = recognize(model, key, frame, size)

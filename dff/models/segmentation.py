@@ -41,7 +41,9 @@ class SegmentationHead(nn.Module):
         """
         mask = targets["mask"].long()
         scores = _upsample(self(features), mask.shape[-2:])
-        total = F.cross_entropy(scores, mask, ignore_index=IGNORED, reduction="sum")
+        # One row a pixel: in channels-last memory that is a view, and softmax runs along it.
+        rows = scores.permute(0, 2, 3, 1).flatten(0, 2)
+        total = F.cross_entropy(rows, mask.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / (mask != IGNORED).sum().clamp(min=1)
 
     def predict(self, features: Tensor, size: tuple[int, int]) -> Tensor:

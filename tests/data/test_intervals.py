@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from dff.data.intervals import Intervals
 from dff.data.samples import Interval
-from dff.data.video import VideoInput, find_videos, open_video
+from dff.data.video import VideoFile, VideoInput, find_videos, open_video
 from dff.data.video_writer import VideoWriter
 
 STEP = 8  # grey levels between one frame and the next: coding moves a level by less than half
@@ -80,13 +80,6 @@ def test_max_frames_ends_a_video_early(limit, starts, videos):
     assert [item["last"] for item in found] == [False] * (len(found) - 1) + [True]
 
 
-@pytest.mark.parametrize(("side", "size"), [(8, (8, 12)), (16, (16, 24)), (33, (33, 50))])
-def test_short_side_keeps_the_aspect(side, size, videos):
-    frames = next(iter(Intervals(videos, 2, short_side=side)))["frames"]
-    assert frames.shape == (2, 3, *size)
-    assert abs(frames[1].float().mean() - 20 - STEP) < 4
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_loader_gives_the_same(workers, videos):
     loader = DataLoader(Intervals(videos, 3), batch_size=None, num_workers=workers)
@@ -136,9 +129,9 @@ def test_a_damaged_video_gives_what_is_good_and_then_the_error(good, sizes, tmp_
 def test_reading_stays_one_interval_ahead(tmp_path, monkeypatch):
     video = find_videos([write_video(tmp_path / "a.mp4", 20)])
     read = []
-    scaled = Intervals._scaled
+    opened = VideoFile.__iter__
     monkeypatch.setattr(
-        Intervals, "_scaled", lambda self, frame: read.append(1) or scaled(self, frame)
+        VideoFile, "__iter__", lambda self: (read.append(1) or frame for frame in opened(self))
     )
     for taken, _ in enumerate(Intervals(video, 2), 1):
         assert len(read) <= 2 * (taken + 1)
@@ -151,7 +144,6 @@ def test_reading_stays_one_interval_ahead(tmp_path, monkeypatch):
         ({"rank": 2, "world_size": 2}, "rank 2 of 2: wanted 0 to world size - 1"),
         ({"rank": -1}, "rank -1 of 1"),
         ({"max_frames": 0}, "max_frames 0: wanted at least 1, or None"),
-        ({"short_side": 0}, "short_side 0: wanted at least 1, or None"),
     ],
 )
 def test_numbers_out_of_range_are_told(change, message):

@@ -1,0 +1,1 @@
+"""Everything that knows Lightning, torchmetrics or wandb."""

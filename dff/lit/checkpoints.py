@@ -1,0 +1,60 @@
+"""Checkpoints: the newest of a run, and a model from a file, with a clear word where it is none."""
+
+from pathlib import Path
+
+import torch
+
+from dff.lit.module import LitDFF
+
+
+def last_checkpoint(run: str | Path) -> Path:
+    """The newest `last*.ckpt` below a run's folder.
+
+    Raises:
+        FileNotFoundError: There is none to go on from.
+    """
+    found = sorted(Path(run).glob("**/last*.ckpt"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(
+            f"no last.ckpt below {run}, so there is nothing to go on from: leave out --ckpt_path "
+            "to begin, set --name to that of the run, or give the checkpoint's file"
+        )
+    return found[-1]
+
+
+def load_model(file: str | Path) -> LitDFF:
+    """A trained model with the settings it was trained with; nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no checkpoint of LitDFF.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise FileNotFoundError(f"no checkpoint at {file}: scripts/fit.py writes them to runs/")
+    cure = "give a checkpoint that scripts/fit.py wrote for a LitDFF model"
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a file that is not its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{file} cannot be read as a checkpoint ({reason}): {cure}") from error
+    settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    if not isinstance(settings, dict) or "feature_network" not in settings:
+        kind = (
+            "a flow network's checkpoint"
+            if isinstance(settings, dict) and "flow_network" in settings
+            else "no checkpoint of this project"
+        )
+        raise ValueError(f"{file} is {kind}: {cure}")
+    settings = {k: v for k, v in settings.items() if not k.startswith("_")}
+    # The files that training began with need not be here: the checkpoint has their successors.
+    settings |= {"weights": None, "flow_weights": None}
+    try:
+        module = LitDFF(**settings)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{file} does not fit this version of the model ({str(error).splitlines()[0]}): {cure}"
+        ) from error
+    return module.eval()

@@ -1,0 +1,138 @@
+"""The command line of training, and how every script ends on a user's mistake."""
+
+import netrc
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from dff.lit import datamodules, flow, module  # noqa: F401  (short class names resolve once imported)
+from dff.lit.checkpoints import last_checkpoint
+from dff.lit.panels import Panels
+from dff.lit.predictor import VideoPredictor
+from dff.lit.progress import Throughput
+
+
+class FitCLI(LightningCLI):
+    """`fit` without the word: model, data and trainer from a config and flags.
+
+    Args:
+        default_config: The config of a run for which none is given.
+        args: Arguments in place of the command line's.
+    """
+
+    def __init__(self, default_config: str | Path, args: ArgsType = None) -> None:
+        self.default_config = str(default_config)
+        super().__init__(
+            L.LightningModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            args=args,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Puts `fit`, and the default config where none is given, before the arguments."""
+        given = list(sys.argv[1:] if args is None else args)
+        if not any(str(a).split("=")[0] in ("--config", "-c") for a in given):
+            given = ["--config", self.default_config, *given]
+        self.config = parser.parse_args(["fit", *given])
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what belongs to a run and not to the trainer."""
+        parser.add_argument("--name", type=str, default="dff", help="name of the run")
+        parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(VideoPredictor, "video_predictor")
+        parser.add_lightning_class_args(Panels, "panels")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/miou",
+                "checkpoint.mode": "max",
+                "checkpoint.save_last": True,
+                "checkpoint.filename": "{step}",
+                "checkpoint.save_on_exception": True,
+            }
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Chooses loggers, and resolves `--ckpt_path last` to the run's newest checkpoint."""
+        config = self.config["fit"]
+        if config.ckpt_path == "last":
+            # Lightning would only warn, and begin again from nothing.
+            config.ckpt_path = str(last_checkpoint(Path(config.output) / config.name))
+        if config.trainer.logger in (None, True):
+            config.trainer.logger = default_loggers(config.output, config.name)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Adds the callbacks that every run has."""
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks.insert(0, Throughput())
+        if trainer.loggers:
+            trainer.callbacks.insert(0, LearningRateMonitor("step"))
+        return trainer
+
+
+def default_loggers(output: str, name: str) -> list[Namespace]:
+    """CSV, which names the run's folder, and W&B, offline where nobody is logged in."""
+    offline = "WANDB_MODE" not in os.environ and not _logged_in()
+    loggers = "lightning.pytorch.loggers"
+    return [
+        Namespace(
+            class_path=f"{loggers}.CSVLogger", init_args=Namespace(save_dir=output, name=name)
+        ),
+        Namespace(
+            class_path=f"{loggers}.WandbLogger",
+            init_args=Namespace(
+                project="dff", name=name, save_dir=str(Path(output) / name), offline=offline
+            ),
+        ),
+    ]
+
+
+def _logged_in() -> bool:
+    """Whether wandb would find a key; asking wandb itself settles its mode for good."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Runs a script; a user's mistake ends in one clear line, anything else in its traceback.
+
+    The messages of FileNotFoundError, PermissionError, ConnectionError and ValueError are written
+    for people, here as in the packages. DFF_TRACEBACK=1 shows where they came from.
+    """
+    try:
+        code = main()
+    except (FileNotFoundError, PermissionError, ConnectionError, ValueError) as error:
+        if os.environ.get("DFF_TRACEBACK"):
+            raise
+        print(f"error: {_last_words(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code)
+
+
+def _last_words(error: Exception) -> str:
+    """The message; of an error that a loader process sent on, the last line of its traceback."""
+    text = str(error)
+    if "Original Traceback" not in text:
+        return text
+    last = [line for line in text.splitlines() if line.strip()][-1]
+    return last.split(": ", 1)[-1]

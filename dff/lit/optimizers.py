@@ -1,0 +1,98 @@
+"""One optimiser for both kinds of training, with a learning-rate factor for each part."""
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+OptimizerName = Literal["sgd", "adamw"]
+
+
+def lr_factor(name: str, factors: dict[str, float]) -> float:
+    """The factor of a parameter: that of its longest matching prefix, 1 where none matches."""
+    matching = [p for p in factors if name == p or name.startswith(p.rstrip(".") + ".")]
+    return factors[max(matching, key=len)] if matching else 1.0
+
+
+def freeze(model: nn.Module, factors: dict[str, float]) -> list[nn.Module]:
+    """Stops the gradients of all parameters with factor 0.
+
+    Returns:
+        The modules that hold nothing but frozen parameters: they belong in eval mode, or their
+        batch-norm statistics would go on moving.
+
+    Raises:
+        ValueError: A prefix that no parameter has.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in factors:
+        if not any(lr_factor(name, {prefix: 0.0}) == 0.0 for name in names):
+            parts = sorted({".".join(name.split(".")[:2]) for name in names})
+            raise ValueError(
+                f"lr_factors: no parameter is called {prefix!r}; parts are {', '.join(parts)}"
+            )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(lr_factor(name, factors) != 0.0)
+    return [
+        module
+        for module in model.modules()
+        if any(True for _ in module.parameters())
+        and not any(p.requires_grad for p in module.parameters())
+    ]
+
+
+def configure(
+    model: nn.Module,
+    *,
+    optimizer: OptimizerName,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    milestones: list[int],
+    factors: dict[str, float],
+    total_steps: int,
+    clips: bool = False,
+) -> dict[str, Any]:
+    """SGD with steps, as the paper, or AdamW with one cycle, for small runs.
+
+    Weight decay is for weights and batch-norm gammas, not for biases and betas (official code).
+
+    Args:
+        model: Its parameters with a gradient are trained.
+        optimizer: "sgd" or "adamw".
+        lr: Learning rate of a part with factor 1.
+        weight_decay: Of weights and gammas.
+        momentum: Of SGD; AdamW's first beta is 0.9.
+        milestones: Steps after which SGD's learning rate falls to a tenth.
+        factors: See `lr_factor`.
+        total_steps: Length of AdamW's one cycle.
+        clips: Whether the trainer clips gradients.
+
+    Returns:
+        What Lightning's `configure_optimizers` returns.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = lr_factor(name, factors), name.endswith("weight")
+            groups.setdefault(key, []).append(parameter)
+    settings = [
+        {"params": p, "lr": lr * factor, "weight_decay": weight_decay if decays else 0.0}
+        for (factor, decays), p in groups.items()
+    ]
+    if not settings:
+        raise ValueError("lr_factors: every part has factor 0, so nothing is left to train")
+    if optimizer == "sgd":
+        sgd = torch.optim.SGD(settings, lr=lr, momentum=momentum)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(sgd, milestones, gamma=0.1)
+        return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    if total_steps < 1:
+        raise ValueError("adamw with one cycle wants an end: set --trainer.max_steps or max_epochs")
+    # On a CPU the plain loop over parameters takes as long as a small network's forward pass; but
+    # Lightning clips no gradients for a fused optimiser.
+    on_cpu = all(p.device.type == "cpu" for parameters in groups.values() for p in parameters)
+    adamw = torch.optim.AdamW(settings, lr=lr, fused=(on_cpu and not clips) or None)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        adamw, [group["lr"] for group in settings], total_steps=total_steps, pct_start=0.2
+    )
+    return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

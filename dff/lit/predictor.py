@@ -1,0 +1,265 @@
+"""VideoPredictor: speed and accuracy of the fixed key schedule on held-out videos."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from dff.data.video_writer import VideoWriter
+from dff.lit.metrics import GapConfusion, GapEndPointError, flow_in_image_pixels, mean_iou
+from dff.lit.module import LitDFF
+from dff.lit.panels import log_picture, log_video, overlay, plot_accuracy_speed
+from dff.lit.speed import Speed, measure_speed
+from dff.models.complexity import Complexity, break_even, complexity, speedup
+from dff.models.dff import Propagation, carry
+from dff.models.recognizer import recognize_interval
+from dff.models.schedule import FixedSchedule
+
+ABLATIONS: tuple[Propagation, ...] = ("copy", "no_scale", "no_flow")
+
+
+class VideoPredictor(L.Callback):
+    """Evaluates the fixed key schedule after training, and in `evaluate`.
+
+    Accuracy follows the paper (Sec. 5): for a key duration l, the l pairs of each labelled frame
+    with the frames 0..l-1 before it; one mIoU for each offset, then their mean. Speed is that of
+    the networks alone, frames decoded beforehand; decoding is reported beside it. Prints a table,
+    writes `video_predictor.json`, `accuracy_speed.png` and `overlay.mp4` to the run's folder, and
+    logs.
+
+    Args:
+        key_durations: The key durations l; 1 is the per-frame network and always measured.
+        ablations: Also evaluate with the key's result copied, the scale field 1, and the flow 0
+            in the same trained model, and the end-point error where the data knows true flow.
+        rounds: Timed rounds; the median counts.
+        on_fit_end: Run when training ends.
+        overlay_frames: Length at most of `overlay.mp4`, a held-out video under its result.
+    """
+
+    def __init__(
+        self,
+        key_durations: Sequence[int] = (1, 2, 5, 10),
+        ablations: bool = False,
+        rounds: int = 3,
+        on_fit_end: bool = True,
+        overlay_frames: int = 60,
+    ) -> None:
+        for duration in key_durations:
+            FixedSchedule(duration)  # says what is wrong with a key duration of 0
+        self.key_durations = sorted({1, *key_durations})
+        self.ablations, self.rounds = ablations, rounds
+        self.runs_on_fit_end, self.overlay_frames = on_fit_end, overlay_frames
+        self.report: dict[str, Any] | None = None
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluates what was trained."""
+        if self.runs_on_fit_end and not trainer.fast_dev_run and isinstance(pl_module, LitDFF):
+            self.run(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluates in `trainer.validate`; validation within training is left alone."""
+        if trainer.state.fn == "validate" and isinstance(pl_module, LitDFF):
+            self.run(trainer, pl_module)
+
+    def run(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
+        """Measures and reports; the same report in every process."""
+        training = module.training
+        module.eval()
+        with torch.inference_mode(), trainer.precision_plugin.forward_context():
+            accuracy = self._accuracy(trainer, module)
+            if trainer.is_global_zero:
+                self.report = self._join(accuracy, self._speed(trainer, module))
+                self._publish(trainer, module)
+        module.train(training)
+        self.report = trainer.strategy.broadcast(self.report)
+        return self.report
+
+    # --------------------------------------------------------------- accuracy
+
+    def _accuracy(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
+        gaps = list(range(max(self.key_durations)))
+        ways: tuple[Propagation, ...] = ("full", *(ABLATIONS if self.ablations else ()))
+        classes = module.hparams.num_classes
+        confusion = {how: GapConfusion(gaps, classes).to(module.device) for how in ways}
+        errors = GapEndPointError(gaps).to(module.device)
+        data = trainer.datamodule
+        model = module.model
+        loader = data.evaluation_pairs(
+            gaps, with_flow=self.ablations, rank=trainer.global_rank, world_size=trainer.world_size
+        )
+        for batch in loader:
+            batch = data.on_after_batch_transfer(_to(batch, module.device), 0)
+            features = model.encode(batch["key"])
+            flow, scale = model.flow_network(batch["current"], batch["key"])
+            is_key = (batch["gap"] == 0).view(-1, 1, 1, 1)
+            for how in ways:
+                carried = features if how == "copy" else carry(features, flow, scale, how)
+                labels = model.predict(
+                    torch.where(is_key, features, carried), batch["mask"].shape[-2:]
+                )["segmentation"]
+                confusion[how].update(labels, batch["mask"], batch["gap"])
+            if "flow" in batch:
+                flow = flow_in_image_pixels(flow, batch["flow"].shape[-2:])
+                errors.update(flow, batch["flow"], batch["flow_known"], batch["gap"])
+        report = {"miou": {how: mean_iou(c.compute()).tolist() for how, c in confusion.items()}}
+        if self.ablations:
+            epe, epe_zero = errors.compute()
+            report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
+        return report
+
+    # ------------------------------------------------------------------ speed
+
+    def _speed(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
+        frames, decode_seconds = trainer.datamodule.held_out_frames(max(self.key_durations))
+        repeats = -(-max(self.key_durations) // len(frames))  # a short video is shown again
+        frames = [f.to(module.device) for f in frames] * repeats
+        rows = measure_speed(module.model, frames, self.key_durations, self.rounds)
+        return {
+            "size": list(frames[0].shape[-2:]),
+            "ms_decode": 1e3 * decode_seconds,
+            "complexity": complexity(module.model, tuple(frames[0].shape[-2:])),
+            "rows": rows,
+        }
+
+    # ----------------------------------------------------------------- report
+
+    def _join(self, accuracy: dict[str, Any], speed: dict[str, Any]) -> dict[str, Any]:
+        report = schedule_rows(speed["rows"], speed["complexity"])
+        for row in report["rows"]:
+            duration = row["key_duration"]
+            by_gap = accuracy["miou"]["full"][:duration]
+            known = [value for value in by_gap if value == value]  # an offset may have no pair
+            row |= {"miou_mean": _mean(known), "miou_worst": min(known)}
+            if self.ablations:
+                for how in ABLATIONS:
+                    row[f"{how}_miou_mean"] = _mean(accuracy["miou"][how][:duration])
+                for name in ("epe", "epe_zero"):  # at gap 0 there is no flow to be wrong
+                    row[name] = _mean(accuracy[name][1:duration])
+        return {
+            "frame_miou": accuracy["miou"]["full"][0],
+            "size": speed["size"],
+            "ms_decode": speed["ms_decode"],
+            **report,
+            "miou_by_gap": accuracy["miou"],
+            "epe_by_gap": accuracy.get("epe"),
+            "epe_zero_by_gap": accuracy.get("epe_zero"),
+        }
+
+    def _publish(self, trainer: L.Trainer, module: LitDFF) -> None:
+        assert self.report is not None
+        print(table(self.report))
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "video_predictor.json").write_text(json.dumps(_plain(self.report), indent=2))
+        plot_accuracy_speed(self.report, folder / "accuracy_speed.png")
+        for logger in trainer.loggers:
+            for row in self.report["rows"]:
+                metrics = {
+                    f"video/{name}_l{row['key_duration']}": value
+                    for name, value in row.items()
+                    if isinstance(value, float)
+                }
+                logger.log_metrics(metrics, step=trainer.global_step)
+        log_picture(trainer, "video/accuracy_speed", folder / "accuracy_speed.png")
+        self._write_overlay(trainer, module, folder / "overlay.mp4")
+
+    def _write_overlay(self, trainer: L.Trainer, module: LitDFF, file: Path) -> None:
+        """The held-out video under its result at the largest key duration."""
+        frames, _ = trainer.datamodule.held_out_frames(self.overlay_frames)
+        duration = max(self.key_durations)
+        with VideoWriter(file, 10, frames[0].shape[-2:]) as writer:
+            for start in range(0, len(frames), duration):
+                interval = torch.cat(frames[start : start + duration])
+                labels = recognize_interval(module.model, interval.to(module.device))
+                shown = (interval * 255).byte()
+                for picture in overlay(shown, labels["segmentation"], module.palette):
+                    writer.write(picture.numpy())
+        log_video(trainer, "video/overlay", file)
+
+
+def schedule_rows(speeds: Sequence[Speed], cost: Complexity) -> dict[str, Any]:
+    """Measured speed of each key duration beside Eq. 7's; `speeds` has key duration 1 first."""
+    baseline, longest = speeds[0], speeds[-1]
+    rows = []
+    for speed in speeds:
+        measured = speed.fps / baseline.fps
+        eq7 = speedup(speed.key_duration, cost.r)
+        rows.append(
+            {
+                **asdict(speed),
+                "speedup": measured,
+                "speedup_eq7": eq7,
+                "ratio": measured / eq7,
+            }
+        )
+    current = longest.ms_current
+    return {
+        "one_over_r_flops": cost.one_over_r,
+        "r_eq5": cost.r,
+        "ms_key": longest.ms_key,
+        "ms_current": current,
+        "break_even": current and break_even(baseline.ms_key, longest.ms_key, current),
+        "rows": rows,
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as text: what a key duration costs and gives, and when propagation pays."""
+    columns = {
+        "l": ("key_duration", "{:d}"),
+        "mIoU": ("miou_mean", "{:.3f}"),
+        "worst": ("miou_worst", "{:.3f}"),
+        "copy": ("copy_miou_mean", "{:.3f}"),
+        "S = 1": ("no_scale_miou_mean", "{:.3f}"),
+        "flow = 0": ("no_flow_miou_mean", "{:.3f}"),
+        "EPE px": ("epe", "{:.2f}"),
+        "zero flow": ("epe_zero", "{:.2f}"),
+        "fps": ("fps", "{:.1f}"),
+        "ms key": ("ms_key", "{:.1f}"),
+        "ms other": ("ms_current", "{:.1f}"),
+        "speed-up": ("speedup", "{:.2f}"),
+        "Eq. 7": ("speedup_eq7", "{:.2f}"),
+        "ratio": ("ratio", "{:.2f}"),
+    }
+    shown = {title: c for title, c in columns.items() if c[0] in report["rows"][0]}
+    lines = [[*shown]]
+    for row in report["rows"]:
+        values = [(row[name], form) for name, form in shown.values()]
+        lines.append(["-" if v is None else form.format(v) for v, form in values])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(shown))]
+    text = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+    height, width = report["size"]
+    facts = [f"frames of {height}x{width}", f"1/r = {report['one_over_r_flops']:.2f} in FLOPs"]
+    if report.get("ms_decode") is not None:
+        facts.append(f"decoding {report['ms_decode']:.1f} ms a frame (not counted)")
+    if report["break_even"]:
+        facts.append(f"propagation pays from key duration {report['break_even']} on")
+    elif report["ms_current"] is not None:
+        facts.append("propagation does not pay: it costs no less than the network on each frame")
+    return "\n".join([*text, "; ".join(facts)])
+
+
+def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+def _mean(values: list[float]) -> float | None:
+    values = [v for v in values if v == v]
+    return sum(values) / len(values) if values else None
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,63 @@
+"""What a training step spends its time on."""
+
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+
+class Throughput(L.Callback):
+    """Logs pairs per second over all devices, and the share of time spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._waited = self._worked = 0.0
+        self._pairs = 0
+        self._ended: float | None = None
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Time between epochs is no wait for data."""
+        self._ended = None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The wait ends."""
+        self._started = time.perf_counter()
+        if self._ended is not None:
+            self._waited += self._started - self._ended
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: dict[str, Any],
+        batch_idx: int,
+    ) -> None:
+        """The work ends; figures go out as often as the loggers ask."""
+        logs = trainer.global_step % trainer.log_every_n_steps == 0
+        if logs and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._ended = time.perf_counter()
+        self._worked += self._ended - self._started
+        self._pairs += len(batch["gap"]) * trainer.world_size
+        if logs:
+            total = self._waited + self._worked
+            pl_module.log_dict(
+                {
+                    "train/pairs_per_second": self._pairs / total,
+                    "train/data_wait": self._waited / total,
+                }
+            )
+            ended = self._ended
+            self._clear()
+            self._ended = ended
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validation within an epoch is no wait for data."""
+        self._ended = None

@@ -1,0 +1,217 @@
+"""Predictions to disk while predicting: an overlay video, label pictures and timings."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dff.data.cityscapes import TRAIN_ID_TO_LABEL_ID
+from dff.data.images import write_png
+from dff.data.samples import Interval
+from dff.data.video import VideoInput
+from dff.data.video_writer import VideoWriter
+from dff.lit.module import LitDFF
+from dff.lit.panels import overlay
+
+LabelIds = Literal["train", "cityscapes", "none"]
+
+
+class PredictionWriter(L.Callback):
+    """Writes, for each video, NAME.mp4, the label pictures NAME/*.png, and last NAME.json.
+
+    NAME.json marks a video as finished; until then everything has another name, so an interrupted
+    run never looks finished.
+
+    Args:
+        folder: Where to write.
+        settings: What the results depend on (checkpoint, key duration, ...); stored in NAME.json,
+            and a finished video with other settings is predicted again.
+        draw_overlay: Write the overlay video.
+        labels: Ids in the label pictures: "train" ids, "cityscapes" ids for the official
+            evaluation, or "none" to write no pictures.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: dict[str, Any],
+        draw_overlay: bool = True,
+        labels: LabelIds = "train",
+    ) -> None:
+        self.folder = Path(folder)
+        self.settings = {**settings, "overlay": draw_overlay, "labels": labels}
+        self.draw_overlay, self.labels = draw_overlay, labels
+        self.failed: dict[str, str] = {}
+        self._video: _OpenVideo | None = None
+
+    def finished(self, video: VideoInput) -> bool:
+        """Whether a video has been predicted with these settings."""
+        try:
+            report = json.loads((self.folder / f"{video.name}.json").read_text())
+        except (OSError, ValueError):
+            return False
+        return report.get("input") == video.path and report.get("settings") == self.settings
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Fails now, not after an hour, where nothing can be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError
+        except OSError as error:
+            raise PermissionError(
+                f"cannot write to {self.folder}: choose another folder with --output, "
+                "or ask for the right to write there"
+            ) from error
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: LitDFF,
+        outputs: dict[str, Any] | None,
+        batch: Interval,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Writes one interval; closes the video after its last."""
+        if self._video is None:
+            self._video = _OpenVideo(self, batch)
+        try:
+            if outputs is None:
+                self._fail(batch, str(batch["error"]))
+                return
+            self._video.write(batch, outputs, pl_module)
+            if batch["last"]:
+                self._video.finish(batch)
+                self._video = None
+        except (OSError, ValueError) as error:
+            # The rest of this video's intervals are passed over; the other videos are finished.
+            self._fail(batch, str(error))
+
+    def _fail(self, batch: Interval, reason: str) -> None:
+        if batch["name"] not in self.failed:
+            self.failed[batch["name"]] = f"{batch['path']}: {reason}"
+        assert self._video is not None
+        self._video.abort()
+        if batch["last"]:
+            self._video = None
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Removes what an interrupted run has begun."""
+        if self._video is not None:
+            self._video.abort()
+            self._video = None
+
+
+class _OpenVideo:
+    """The files of the video that is being predicted."""
+
+    def __init__(self, writer: PredictionWriter, first: Interval) -> None:
+        self.writer = writer
+        self.name = first["name"]
+        self.pictures = writer.folder / f".{self.name}.part"
+        self.overlay: VideoWriter | None = None
+        self.aborted = False
+        self.frames = 0
+        self.seconds = dict.fromkeys(("decode", "network", "write"), 0.0)
+        self.started = time.perf_counter()
+        self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
+        shutil.rmtree(self.pictures, ignore_errors=True)
+
+    def write(self, interval: Interval, outputs: dict[str, Any], module: LitDFF) -> None:
+        """Adds one interval's frames."""
+        if self.aborted:
+            return
+        started = time.perf_counter()
+        labels: Tensor = outputs["segmentation"]
+        if self.writer.draw_overlay:
+            self._write_overlay(interval, labels, module)
+        if self.writer.labels != "none":
+            self._write_pictures(interval, labels)
+        self.frames += len(labels)
+        self.seconds["decode"] += interval["decode_seconds"]
+        self.seconds["network"] += outputs["seconds"]
+        self.seconds["write"] += time.perf_counter() - started
+        self.bar.update(len(labels))
+
+    def _write_overlay(self, interval: Interval, labels: Tensor, module: LitDFF) -> None:
+        pictures = overlay(interval["frames"].cpu(), labels, module.palette).numpy()
+        # A bright line below the key frames shows the schedule at work.
+        height = pictures.shape[1]
+        pictures[0, -max(2, height // 100) :] = 255
+        if self.overlay is None:
+            path = self.writer.folder / f"{self.name}.mp4"
+            self.overlay = VideoWriter(path, interval["fps"], pictures.shape[1:3])
+            self.overlay.__enter__()
+        for picture in pictures:
+            self.overlay.write(picture)
+
+    def _write_pictures(self, interval: Interval, labels: Tensor) -> None:
+        self.pictures.mkdir(exist_ok=True)
+        ids = labels.numpy().astype(np.uint8)
+        if self.writer.labels == "cityscapes":
+            ids = TRAIN_ID_TO_LABEL_ID[ids]
+        names = interval["frame_names"]
+        for i, picture in enumerate(ids):
+            stem = names[i] if names else f"{interval['start'] + i:06d}"
+            write_png(self.pictures / f"{stem}.png", picture)
+
+    def finish(self, interval: Interval) -> None:
+        """Gives everything its name, the report last."""
+        if self.aborted:
+            return
+        # Results of other settings stay whole until here, and then nothing of them is left.
+        target = self.writer.folder / f"{self.name}.json"
+        target.unlink(missing_ok=True)
+        target.with_suffix(".mp4").unlink(missing_ok=True)
+        shutil.rmtree(self.writer.folder / self.name, ignore_errors=True)
+        if self.overlay is not None:
+            self.overlay.close()
+        if self.writer.labels != "none":
+            os.replace(self.pictures, self.writer.folder / self.name)
+        total = time.perf_counter() - self.started
+        report = {
+            "input": interval["path"],
+            "settings": self.writer.settings,
+            "frames": self.frames,
+            "frames_per_second": self.frames / total,
+            "network_frames_per_second": self.frames / self.seconds["network"],
+            "seconds": {**self.seconds, "total": total},
+        }
+        part = target.with_name(f".{target.name}.part")
+        part.write_text(json.dumps(report, indent=2) + "\n")
+        os.replace(part, target)
+        self._close_bar()
+
+    def abort(self) -> None:
+        """Removes what has been written of this video."""
+        if self.aborted:
+            return
+        self.aborted = True
+        if self.overlay is not None:
+            self.overlay.abort()
+        shutil.rmtree(self.pictures, ignore_errors=True)
+        self._close_bar()
+
+    def _close_bar(self) -> None:
+        self.bar.total = self.frames  # the header may have counted frames that are not there
+        self.bar.close()
+
+
+def gather_failures(trainer: L.Trainer, failed: dict[str, str]) -> dict[str, str]:
+    """The failures of all processes, in each of them."""
+    if trainer.world_size == 1:
+        return failed
+    gathered: list[dict[str, str] | None] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(gathered, failed)
+    return {name: reason for share in gathered if share for name, reason in share.items()}

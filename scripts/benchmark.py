@@ -1,0 +1,73 @@
+"""Measures random-weight networks: FLOPs, milliseconds, and the speed of each key duration.
+
+python scripts/benchmark.py --feature_network resnet101 --flow_network flownet --size 600 1000
+"""
+
+import argparse
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from dff.lit.cli import run_script
+from dff.lit.predictor import schedule_rows, table
+from dff.lit.speed import measure_speed
+from dff.models import presets
+from dff.models.complexity import complexity
+from dff.models.schedule import FixedSchedule
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def main() -> None:
+    """Prints the table and writes it as JSON where asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--feature_network", choices=get_args(presets.FeatureNetworkName), default="resnet101"
+    )
+    parser.add_argument(
+        "--flow_network", choices=get_args(presets.FlowNetworkName), default="flownet"
+    )
+    parser.add_argument("--feature_channels", type=int, default=1024)
+    parser.add_argument("--task", choices=get_args(presets.HeadName), default="segmentation")
+    parser.add_argument("--task_layers", type=int, choices=[0, 1, 5, 12, 21], default=1)
+    parser.add_argument("--size", type=int, nargs=2, default=[600, 1000], metavar=("H", "W"))
+    parser.add_argument("--key_durations", type=int, nargs="+", default=[1, 5, 10])
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=3, help="the median counts")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    args = parser.parse_args()
+    for duration in args.key_durations:
+        FixedSchedule(duration)
+    if min(args.size) < 64:
+        raise ValueError(f"size {args.size[0]} {args.size[1]}: each side wants at least 64 pixels")
+
+    device = torch.device(args.device)
+    features = presets.feature_network(args.feature_network, args.feature_channels)
+    model = presets.deep_feature_flow(
+        features, args.flow_network, heads=[args.task], task_layers=args.task_layers
+    ).eval()
+    cost = complexity(model, tuple(args.size))
+    model = model.to(device, memory_format=torch.channels_last)
+    durations = sorted({1, *args.key_durations})
+    frames = [
+        torch.rand(1, 3, *args.size, device=device).contiguous(memory_format=torch.channels_last)
+        for _ in range(max(durations))
+    ]
+    dtype = PRECISIONS[args.precision]
+    with torch.autocast(device.type, dtype) if dtype else nullcontext():
+        speeds = measure_speed(model, frames, durations, args.rounds)
+    report = schedule_rows(speeds, cost) | {"size": args.size}
+    print(table(report))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main)

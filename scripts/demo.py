@@ -1,0 +1,140 @@
+"""The paper's claim on drawn street videos, in minutes on two cores, no data and no GPU needed.
+
+Trains FlowNet Half on drawn pairs with their true flow, fits Deep Feature Flow from it, measures
+speed and accuracy of the key schedule, and predicts a held-out video. All of it is in runs/demo/.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dff.data.cityscapes import read_train_ids
+from dff.data.images import read_image
+from dff.data.samples import Snippet
+from dff.data.video_writer import VideoWriter
+from dff.lit.checkpoints import last_checkpoint, load_model
+from dff.lit.cli import run_script
+from dff.lit.datamodules import Streets, to_unit_range
+from dff.lit.poster import draw_poster
+
+ROOT = Path(__file__).parents[1]
+ROW = (
+    "key_duration",
+    "miou_mean",
+    "miou_worst",
+    "copy_miou_mean",
+    "no_scale_miou_mean",
+    "no_flow_miou_mean",
+    "epe",
+    "epe_zero",
+    "fps",
+    "speedup",
+    "speedup_eq7",
+)
+
+
+def main() -> None:
+    """Runs the scripts a user would run, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--videos", type=int, help="training videos to draw (default: the set's)")
+    parser.add_argument("--steps", type=int, nargs=2, help="steps of the flow network and of DFF")
+    args = parser.parse_args()
+    started = time.perf_counter()
+    if args.output.exists() and not (args.output / "demo_flow").is_dir():
+        raise ValueError(f"{args.output} holds no demo: choose a new folder with --output")
+    shutil.rmtree(args.output, ignore_errors=True)
+    settings = ["--output", str(args.output), "--trainer.precision", fast_precision()]
+    if args.videos:
+        settings += ["--data.train_videos", str(args.videos)]
+    flow_steps, steps = (
+        (["--trainer.max_steps", str(n)] for n in args.steps)
+        if args.steps
+        else (
+            [],
+            [],
+        )
+    )
+    script("fit.py", "--config", str(ROOT / "configs/demo_flow.yaml"), *settings, *flow_steps)
+    flow = last_checkpoint(args.output / "demo_flow")
+    weights = ["--model.flow_weights", str(flow)]
+    script("fit.py", "--config", str(ROOT / "configs/demo.yaml"), *settings, *weights, *steps)
+    model = last_checkpoint(args.output / "demo")
+    run = args.output / "evaluation" / "version_0"
+    videos = ["--data.train_videos", str(args.videos)] if args.videos else []
+    script(
+        *("evaluate.py", str(model), "--data", "Streets", *videos, "--data.val_batch_size", "10"),
+        *("--data.val_every", "3", "--ablations", "true", "--output", str(run.parent)),
+    )
+    shutil.copy(model, args.output / "model.ckpt")
+    for name in ("video_predictor.json", "accuracy_speed.png"):
+        shutil.copy(run / name, args.output / name)
+    report = json.loads((run / "video_predictor.json").read_text())
+    # Another seed than that of the training set, and longer videos.
+    fresh = Streets(train_videos=1, val_videos=2, frames=60, draw_seed=1).snippets("val")
+    video = args.output / "held_out.mp4"
+    write_video(video, fresh[0])
+    script("predict.py", str(model), str(video), "--output", str(args.output / "predictions"))
+    write_poster(args.output / "poster.png", model, fresh[1], report)
+    summary = {
+        "frame_miou": report["frame_miou"],
+        "rows": [{name: row[name] for name in ROW} for row in report["rows"]],
+        "seconds_total": time.perf_counter() - started,
+    }
+    (args.output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(f"{summary['seconds_total'] / 60:.1f} minutes; see {args.output}/summary.json")
+
+
+def script(name: str, *arguments: str) -> None:
+    """Runs one of the scripts, as a user would."""
+    print(f"\n$ python scripts/{name} {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, str(ROOT / "scripts" / name), *arguments]).returncode
+    if code:
+        sys.exit(code)
+
+
+def fast_precision() -> str:
+    """Lightning's name of the faster of bf16 and fp32: without matrix units bf16 is emulated."""
+    if torch.cuda.is_available():
+        return "bf16-mixed"
+    image = torch.rand(4, 64, 96, 192).contiguous(memory_format=torch.channels_last)
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    seconds = {}
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), torch.inference_mode():
+            layer(image)
+            start = time.perf_counter()
+            for _ in range(5):
+                layer(image)
+            seconds[enabled] = time.perf_counter() - start
+    return "bf16-mixed" if seconds[True] < seconds[False] else "32-true"
+
+
+def write_video(file: Path, snippet: Snippet) -> None:
+    """A snippet as an mp4."""
+    frames = [read_image(snippet.frames[n]) for n in sorted(snippet.frames)]
+    with VideoWriter(file, 17, np.shape(frames[0])[:2]) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+def write_poster(file: Path, model: Path, snippet: Snippet, report: dict[str, Any]) -> None:
+    """Ten frames from the middle of a snippet, the first of them the key frame."""
+    middle = len(snippet.frames) // 3
+    numbers = sorted(snippet.frames)[middle : middle + 10]
+    frames = [torch.from_numpy(read_image(snippet.frames[n])) for n in numbers]
+    truths = [torch.from_numpy(read_train_ids(snippet.labels[n])) for n in numbers]
+    batch = [to_unit_range(frame.permute(2, 0, 1)[None]) for frame in frames]
+    draw_poster(load_model(model), batch, truths, file, report)
+
+
+if __name__ == "__main__":
+    run_script(main)

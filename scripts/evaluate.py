@@ -1,0 +1,42 @@
+"""Evaluates a checkpoint on held-out data: mIoU by gap, and the speed of the fixed key schedule.
+
+    python scripts/evaluate.py runs/cityscapes_r101/version_0/checkpoints/last.ckpt \\
+        --data Cityscapes --data.root DIR --ablations true
+"""
+
+import lightning as L
+from jsonargparse import ArgumentParser
+from lightning.pytorch.loggers import CSVLogger
+
+from dff.lit.checkpoints import load_model
+from dff.lit.cli import run_script
+from dff.lit.datamodules import PairData
+from dff.lit.predictor import VideoPredictor
+
+
+def main() -> None:
+    """Prints the tables and writes them to the output folder."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
+    parser.add_subclass_arguments(PairData, "data", default={"class_path": "Streets"})
+    parser.add_argument("--key_durations", type=list[int], default=[1, 2, 5, 10])
+    parser.add_argument("--ablations", type=bool, default=False, help="copy, scale 1, flow 0")
+    parser.add_argument("--output", type=str, default="runs/evaluate")
+    parser.add_argument("--accelerator", type=str, default="auto")
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--precision", type=str, default="32-true")
+    args = parser.parse_args()
+    module = load_model(args.checkpoint)
+    data = parser.instantiate_classes(args).data
+    trainer = L.Trainer(
+        accelerator=args.accelerator,
+        devices=args.devices,
+        precision=args.precision,
+        logger=CSVLogger(args.output, name=None),
+        callbacks=[VideoPredictor(args.key_durations, args.ablations)],
+    )
+    trainer.validate(module, data)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,94 @@
+"""Predicts videos with a checkpoint; the model's settings come from it.
+
+python scripts/predict.py runs/demo/model.ckpt video.mp4 'more/*.mp4' folder/of/frames
+"""
+
+import argparse
+import hashlib
+import sys
+
+import lightning as L
+
+from dff.data.cityscapes import CLASSES
+from dff.data.video import find_videos
+from dff.lit.checkpoints import load_model
+from dff.lit.cli import run_script
+from dff.lit.datamodules import Videos
+from dff.lit.writer import PredictionWriter, gather_failures
+from dff.models.schedule import FixedSchedule
+
+
+def main() -> int:
+    """Returns 1 where a video could not be predicted."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="a checkpoint that scripts/fit.py wrote")
+    parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
+    parser.add_argument("--output", default="predictions", help="folder to write to")
+    parser.add_argument("--key_duration", type=int, default=5, help="one key frame in every l")
+    parser.add_argument("--short_side", type=int, help="show the network frames of this side")
+    parser.add_argument(
+        "--labels",
+        choices=["train", "cityscapes", "none"],
+        default="train",
+        help="ids in the label pictures; cityscapes ids are what the official evaluation reads",
+    )
+    parser.add_argument("--no_overlay", action="store_true", help="write no overlay video")
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--devices", default="1", help="how many processes share the videos")
+    parser.add_argument("--num_nodes", type=int, default=1)
+    parser.add_argument("--precision", default="32-true", help="32-true, bf16-mixed, 16-mixed")
+    args = parser.parse_args()
+
+    FixedSchedule(args.key_duration)
+    module = load_model(args.checkpoint)
+    if args.labels == "cityscapes" and tuple(module.classes) != tuple(CLASSES):
+        raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
+    writer = PredictionWriter(
+        args.output,
+        {
+            "checkpoint": digest(args.checkpoint),
+            "key_duration": args.key_duration,
+            "short_side": args.short_side,
+            "precision": args.precision,
+        },
+        draw_overlay=not args.no_overlay,
+        labels=args.labels,
+    )
+    videos = find_videos(args.inputs)
+    open_videos = [video for video in videos if not writer.finished(video)]
+    if len(open_videos) < len(videos):
+        print(f"{len(videos) - len(open_videos)} of {len(videos)} videos are finished already")
+    if not open_videos:
+        return 0
+    trainer = L.Trainer(
+        accelerator=args.accelerator,
+        devices=int(args.devices) if args.devices.isdigit() else args.devices,
+        num_nodes=args.num_nodes,
+        precision=args.precision,
+        callbacks=[writer],
+        logger=False,
+        enable_progress_bar=False,  # the writer's counts frames
+    )
+    trainer.predict(
+        module,
+        Videos(open_videos, args.key_duration, args.short_side),
+        return_predictions=False,
+    )
+    failed = gather_failures(trainer, writer.failed)
+    if trainer.is_global_zero:
+        print(f"{len(open_videos) - len(failed)} videos predicted to {args.output}")
+        for reason in failed.values():
+            print(f"not predicted: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def digest(file: str) -> str:
+    """What a checkpoint holds, in short: a `last.ckpt` that was trained on is another one."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    run_script(main)

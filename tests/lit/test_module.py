@@ -1,0 +1,104 @@
+"""LitDFF and LitFlow in training: what learns, what stays, what travels in a checkpoint."""
+
+import pytest
+import torch
+
+from dff.lit.flow import LitFlow, weighted_error
+from dff.lit.module import LitDFF
+
+
+def test_training_lowers_the_loss_and_logs_its_parts(small_module, small_streets, trainer):
+    module, fit = small_module(lr=2e-3), trainer(max_steps=12)
+    losses = []
+    module.log = lambda name, value, **_: losses.append(float(value)) if name == "train/loss" else 0
+    fit.fit(module, small_streets(gap_0_share=0.5), ckpt_path=None)
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+
+
+def test_bf16_trains(small_module, small_streets, trainer):
+    module, fit = small_module(), trainer(max_steps=2, precision="bf16-mixed", limit_val_batches=1)
+    fit.fit(module, small_streets())
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_a_factor_of_0_freezes_weights_and_statistics(small_module, small_streets, trainer):
+    module = small_module(lr_factors={"feature_network": 0.0, "flow_network.decoder.scale.bias": 0})
+    before = {k: v.clone() for k, v in module.model.state_dict().items()}
+    trainer(max_steps=2, limit_val_batches=0).fit(module, small_streets(gaps=(1, 4)))
+    after = module.model.state_dict()
+    still = {k for k in before if torch.equal(before[k], after[k])}
+    assert {k for k in before if k.startswith("feature_network.")} <= still
+    assert "flow_network.decoder.scale.bias" in still
+    assert "flow_network.decoder.scale.weight" not in still
+    assert "heads.segmentation.scores.weight" not in still
+
+
+def test_validation_gives_the_miou_of_each_gap(small_module, small_streets, trainer):
+    module, run = small_module(), trainer()
+    metrics = run.validate(module, small_streets(), verbose=False)[0]
+    assert {"val/miou", "val/miou_gap_0", "val/miou_gap_4"} <= metrics.keys()
+    mean = (metrics["val/miou_gap_0"] + metrics["val/miou_gap_4"]) / 2
+    assert metrics["val/miou"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_data_of_other_classes_is_refused(small_module, small_streets, trainer):
+    with pytest.raises(ValueError, match=r"model has 5 classes and the data 19.*num_classes 19"):
+        trainer().validate(small_module(num_classes=5), small_streets())
+
+
+def test_an_unknown_head_is_refused(small_module):
+    with pytest.raises(ValueError, match="heads"):
+        small_module(heads={"depth": 1.0})
+
+
+def test_flow_pre_training_learns_and_hands_over_all_but_the_scale_field(
+    small_module, small_streets, trainer, tmp_path
+):
+    data = small_streets(with_flow=True, gaps=(1, 4), val_gaps=[4])
+    flow, run = LitFlow("flownet_half", lr=1e-3, object_weight=5, soften=8), trainer(max_steps=10)
+    first = trainer().validate(flow, data, verbose=False)[0]
+    scale = flow.flow_network.decoder.scale.weight.clone()
+    run.fit(flow, data)
+    last = run.validate(flow, data, verbose=False)[0]
+    assert last["val/epe_gap_4"] != first["val/epe_gap_4"]
+    assert last["val/epe_zero"] == first["val/epe_zero"] > 0
+    assert torch.equal(scale, flow.flow_network.decoder.scale.weight)
+
+    file = tmp_path / "flow.ckpt"
+    run.save_checkpoint(file)
+    module = small_module(flow_weights=str(file), lr=0.0)
+    trainer(max_steps=1, limit_val_batches=0).fit(module, small_streets())
+    taken = module.model.flow_network
+    assert torch.equal(taken.encoder.conv3.weight, flow.flow_network.encoder.conv3.weight)
+    assert taken.decoder.scale.weight.abs().max() == 0 and (taken.decoder.scale.bias == 1).all()
+
+
+def test_weighted_error_is_in_units_of_20_half_size_pixels():
+    truth = torch.zeros(1, 2, 32, 32)
+    truth[:, 0] = 40.0  # image pixels = 20 of the half-size image = 1 unit
+    level = torch.zeros(1, 2, 4, 4)
+    weight = torch.ones(1, 32, 32)
+    assert weighted_error(level, truth, weight).item() == pytest.approx(1.0)
+    level[:, 0] = 1.0
+    assert weighted_error(level, truth, weight).item() == pytest.approx(0.0)
+    truth[..., 16:] = 1e9  # unknown there
+    weight[..., 16:] = 0
+    assert weighted_error(level, truth, weight).item() == pytest.approx(0.0)
+
+
+def test_weights_of_the_feature_network_are_taken_where_training_begins(
+    small_module, small_streets, trainer, tmp_path
+):
+    source = small_module().model.feature_network
+    torch.nn.init.constant_(source.layer1[0].conv1.weight, 0.25)
+    torch.save(source.state_dict(), tmp_path / "features.pth")
+    module = small_module(weights=str(tmp_path / "features.pth"), task_layers=5, lr=0.0)
+    trainer(max_steps=1, limit_val_batches=0).fit(module, small_streets())
+    names = dict(module.model.named_parameters())
+    assert (names["feature_network.layer1.0.conv1.weight"] == 0.25).all()
+
+
+def test_hyperparameters_are_plain_so_that_checkpoints_reload(small_module):
+    module = small_module(lr_factors={"flow_network": 0.1})
+    again = LitDFF(**module.hparams)
+    assert dict(again.hparams) == dict(module.hparams)

@@ -1,0 +1,139 @@
+"""Predictions on disk: right, finished or not there at all."""
+
+import json
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from dff.data.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
+from dff.data.images import read_labels
+from dff.data.video import find_videos, open_video
+from dff.data.video_writer import VideoWriter
+from dff.lit.datamodules import Videos
+from dff.lit.panels import colour_labels, overlay
+from dff.lit.writer import PredictionWriter
+from dff.models.recognizer import stream
+from dff.models.schedule import FixedSchedule
+
+FRAMES = 7
+
+
+@pytest.fixture
+def model(small_module):
+    module = small_module().eval()
+    module.palette = PALETTE.tolist()
+    scores = module.model.heads["segmentation"].scores
+    torch.nn.init.normal_(scores.weight, std=5.0)
+    return module
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Two good videos, and one that is none."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a", "c"):
+        with VideoWriter(folder / f"{name}.mp4", 10, (64, 96)) as writer:
+            for _ in range(FRAMES):
+                patches = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
+                writer.write(patches.repeat(16, 0).repeat(16, 1))
+    (folder / "b.mp4").write_text("no video")
+    return folder
+
+
+def predict(module, writer, inputs, key_duration=3):
+    trainer = L.Trainer(
+        accelerator="cpu", callbacks=[writer], logger=False, enable_progress_bar=False
+    )
+    todo = [video for video in find_videos(inputs) if not writer.finished(video)]
+    if todo:
+        trainer.predict(module, Videos(todo, key_duration), return_predictions=False)
+    return [video.name for video in todo]
+
+
+def test_labels_are_those_of_the_live_recognizer(model, videos, tmp_path):
+    out = tmp_path / "out"
+    predict(model, PredictionWriter(out, {"key_duration": 3}), [str(videos / "a.mp4")])
+    frames = [
+        torch.from_numpy(f.copy()).permute(2, 0, 1).unsqueeze(0) / 255
+        for f in open_video(videos / "a.mp4")
+    ]
+    with torch.inference_mode():
+        live = [p["segmentation"][0] for p in stream(model.model, frames, FixedSchedule(3))]
+    assert len(live) == FRAMES
+    files = sorted((out / "a").glob("*.png"))
+    assert [f.stem for f in files] == [f"{i:06d}" for i in range(FRAMES)]
+    for file, labels in zip(files, live, strict=True):
+        assert (read_labels(file) == labels.numpy()).mean() > 0.999
+    report = json.loads((out / "a.json").read_text())
+    assert report["frames"] == FRAMES and report["seconds"]["network"] > 0
+    assert len(list(open_video(out / "a.mp4"))) == FRAMES
+
+
+def test_cityscapes_ids_and_frame_names_for_the_official_evaluation(model, streets_root, tmp_path):
+    folder = streets_root / "leftImg8bit_sequence" / "val" / "streets"
+    out = tmp_path / "out"
+    predict(model, PredictionWriter(out, {}, labels="cityscapes"), [str(folder)])
+    names = {file.stem for file in folder.glob("*.png")}
+    written = {file.stem: file for file in out.glob("*/*.png")}
+    assert written.keys() == names
+    ids = set().union(*(np.unique(read_labels(f)).tolist() for f in written.values()))
+    assert ids <= set(TRAIN_ID_TO_LABEL_ID[:19].tolist())
+
+
+def test_one_bad_video_does_not_stop_the_others(model, videos, tmp_path):
+    writer = PredictionWriter(tmp_path / "out", {})
+    predict(model, writer, [str(videos)])
+    assert list(writer.failed) == ["b"]
+    assert "b.mp4" in writer.failed["b"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a", "a.json", "a.mp4", "c", "c.json", "c.mp4"]
+
+
+def test_a_finished_video_is_skipped_unless_the_settings_changed(model, videos, tmp_path):
+    out, inputs = tmp_path / "out", [str(videos / "a.mp4"), str(videos / "c.mp4")]
+    assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == ["a", "c"]
+    assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == []
+    (out / "c.json").unlink()
+    assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == ["c"]
+    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == ["a", "c"]
+
+
+def test_an_interrupted_run_never_looks_finished(model, videos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.json").write_text("{}")  # of an older run with other settings
+    writer = PredictionWriter(out, {})
+    written = []
+
+    def stop(*args, **kwargs):
+        written.append(args)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    model.predict_step = lambda *a, f=model.predict_step: (stop(), f(*a))[1]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        predict(model, writer, [str(videos / "a.mp4")])
+    assert sorted(path.name for path in out.iterdir()) == []
+    assert not writer.finished(find_videos([str(videos / "a.mp4")])[0])
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(model, videos, tmp_path):
+    (tmp_path / "file").write_text("")
+    writer = PredictionWriter(tmp_path / "file" / "out", {})
+    with pytest.raises(PermissionError, match=r"cannot write to .*out: .*--output"):
+        predict(model, writer, [str(videos / "a.mp4")])
+
+
+def test_overlay_shows_frame_and_colour():
+    frames = torch.full((1, 3, 2, 2), 100, dtype=torch.uint8)
+    labels = torch.tensor([[[0, 1], [1, 255]]], dtype=torch.uint8)
+    palette = [[200, 0, 0], [0, 200, 0]]
+    assert colour_labels(labels, palette)[0, 1, 1].tolist() == [0, 0, 0]
+    picture = overlay(frames, labels, palette)
+    assert picture.shape == (1, 2, 2, 3)
+    assert picture[0, 0, 0].tolist() == [150, 50, 50]
+    assert picture[0, 1, 1].tolist() == [50, 50, 50]

@@ -1,0 +1,174 @@
+"""The scripts as a user calls them: help, configs, mistakes, and a whole small run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, SMALL
+
+from dff.lit.cli import FitCLI
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def run(script, *arguments, cwd=None, check=None):
+    """Runs a script; `check` is the exit status wanted."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+    )
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+def street_flags(root):
+    flags = [f"--data.{name}={value}" for name, value in SMALL.items()]
+    return [*flags, f"--data.root={root}", "--data.num_workers=0"]
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "scripts").glob("*.py")))
+def test_help_says_what_a_script_is_for(script):
+    assert "usage:" in run(script, "--help", check=0).stdout
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
+def test_each_config_is_complete_and_opens_with_its_reason(config, capsys):
+    assert config.read_text().startswith("# ")
+    needs_root = "root: ???" in config.read_text()
+    with pytest.raises(SystemExit) as stop:
+        FitCLI(
+            config,
+            [
+                "--config",
+                str(config),
+                *(["--data.root=/data"] if needs_root else []),
+                "--print_config",
+            ],
+        )
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["name"] == config.stem
+    assert printed["model"]["class_path"] in ("dff.lit.module.LitDFF", "dff.lit.flow.LitFlow")
+
+
+def test_without_a_config_the_default_is_taken_and_flags_override_it(capsys):
+    with pytest.raises(SystemExit):
+        FitCLI(ROOT / "configs/streets.yaml", ["--trainer.devices", "8", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["trainer"]["devices"] == 8
+    assert printed["data"]["class_path"] == "dff.lit.datamodules.Streets"
+
+
+def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
+    config = tmp_path / "wrong.yaml"
+    config.write_text((ROOT / "configs/streets.yaml").read_text().replace("lr:", "lerning_rate:"))
+    with pytest.raises(SystemExit) as stop:
+        FitCLI(config, ["--config", str(config), "--print_config"])
+    assert stop.value.code != 0 and "lerning_rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [
+        ("predict.py", ["absent.ckpt", "x.mp4"], "no checkpoint at absent.ckpt"),
+        ("evaluate.py", ["absent.ckpt"], "no checkpoint at absent.ckpt"),
+        ("benchmark.py", ["--key_durations", "0"], "key duration 0"),
+        ("benchmark.py", ["--size", "32", "96"], "at least 64"),
+        ("fit.py", ["--ckpt_path", "last", "--name", "never"], "no last.ckpt below"),
+        ("fit.py", ["--config", "absent.yaml"], "absent.yaml"),
+        (
+            "fit.py",
+            [
+                "--config",
+                ROOT / "configs/cityscapes_r101.yaml",
+                "--data.root",
+                "nowhere",
+                "--model.weights",
+                "null",
+                "--trainer.precision",
+                "32-true",
+                "--model.feature_network",
+                "resnet18",
+                "--model.flow_network",
+                "flownet_half",
+            ],
+            "no folder nowhere",
+        ),
+    ],
+)
+def test_a_mistake_ends_in_one_clear_line(script, arguments, said, tmp_path):
+    done = run(script, *arguments, cwd=tmp_path)
+    assert done.returncode not in (0, -11)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_benchmark_writes_its_figures(tmp_path):
+    run(
+        *("benchmark.py", "--feature_network", "resnet18", "--flow_network", "flownet_half"),
+        *("--size", "64", "96", "--key_durations", "1", "3", "--feature_channels", "32"),
+        *("--rounds", "1", "--json", tmp_path / "out.json"),
+        check=0,
+    )
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert {"one_over_r_flops", "ms_key", "ms_current", "break_even", "rows"} <= report.keys()
+    assert [row["key_duration"] for row in report["rows"]] == [1, 3]
+    for row in report["rows"]:
+        assert {"fps", "speedup", "speedup_eq7", "ratio"} <= row.keys()
+
+
+def test_fit_evaluate_and_predict_one_after_the_other(streets_root, tmp_path):
+    """The whole way of a user, with the run's folder as it is left behind."""
+    done = run(
+        *("fit.py", *street_flags(streets_root), "--output", tmp_path / "runs", "--name", "small"),
+        *("--data.batch_size=2", "--data.val_every=6", "--model.feature_channels=16"),
+        *("--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.accelerator=cpu"),
+        *("--video_predictor.key_durations=[1,2]", "--video_predictor.rounds=1"),
+        cwd=tmp_path,
+        check=0,
+    )
+    assert "speed-up" in done.stdout
+    folder = tmp_path / "runs" / "small" / "version_0"
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.yaml", "metrics.csv", "video_predictor.json", "accuracy_speed.png"} <= names
+    assert list((folder / "panels").glob("step_*.png"))
+    assert list((tmp_path / "runs" / "small" / "wandb").glob("offline-run-*"))
+    assert not (tmp_path / "config.yaml").exists()
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["feature_channels"] == 16
+
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    evaluated = run(
+        *("evaluate.py", checkpoint, "--data=Streets", *street_flags(streets_root)),
+        *("--data.val_every=6", "--key_durations=[1,2]", "--ablations=true"),
+        *("--output", tmp_path / "evaluated", "--accelerator=cpu"),
+        cwd=tmp_path,
+        check=0,
+    )
+    assert "flow = 0" in evaluated.stdout
+
+    frames = streets_root / "leftImg8bit_sequence" / "val" / "streets"
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    predicted = run(
+        *("predict.py", checkpoint, frames, bad, "--output", tmp_path / "out"),
+        *("--key_duration", "4", "--accelerator=cpu"),
+        cwd=tmp_path,
+        check=1,
+    )
+    assert "not predicted" in predicted.stderr and "bad.mp4" in predicted.stderr
+    (report,) = Path(tmp_path / "out").glob("*.json")
+    assert json.loads(report.read_text())["frames"] == SMALL["frames"]
+    again = run(
+        *("predict.py", checkpoint, frames, "--output", tmp_path / "out"),
+        *("--key_duration", "4", "--accelerator=cpu"),
+        cwd=tmp_path,
+        check=0,
+    )
+    assert "finished already" in again.stdout
