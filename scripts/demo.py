@@ -79,7 +79,7 @@ def main() -> None:
         shutil.copy(run / name, args.output / name)
     report = json.loads((run / "video_predictor.json").read_text())
     # Another seed than that of the training set, and longer videos.
-    fresh = Streets(train_videos=1, val_videos=2, frames=60, draw_seed=1).snippets("val")
+    fresh = Streets(train_videos=0, val_videos=2, val_frames=60, draw_seed=1).snippets("val")
     video = args.output / "held_out.mp4"
     write_video(video, fresh[0])
     script("predict.py", str(model), str(video), "--output", str(args.output / "predictions"))

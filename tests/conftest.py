@@ -9,7 +9,14 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["WANDB_MODE"] = "offline"
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"train_videos": 2, "val_videos": 1, "frames": 12, "height": 64, "width": 128}
+SMALL = {
+    "train_videos": 2,
+    "val_videos": 1,
+    "frames": 12,
+    "val_frames": 12,
+    "height": 64,
+    "width": 128,
+}
 
 
 @pytest.fixture(scope="session")

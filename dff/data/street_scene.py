@@ -118,7 +118,7 @@ def moving_camera(
     camera = Camera(
         position=np.stack([x, y, z], -1),
         rotation=around_z @ around_x @ around_y,
-        focal=1.15 * width * np.exp(_wave(rng, time, 60, 110, rng.uniform(0.0, 0.07))),
+        focal=1.0 * width * np.exp(_wave(rng, time, 60, 110, rng.uniform(0.0, 0.07))),
         centre=((width - 1) / 2, 0.46 * (height - 1)),
     )
     return camera, z

@@ -228,7 +228,8 @@ class Streets(PairData):
         root: Folder to draw to or read from; None is a folder of the cache named by the settings.
         train_videos: Videos in the training split.
         val_videos: Videos held out.
-        frames: Frames of a video.
+        frames: Frames of a training video.
+        val_frames: Frames of a held-out video.
         height: Of a frame.
         width: Of a frame.
         speed: Of all motion; 1 loses a third of the mIoU when a result is copied 9 frames on.
@@ -245,6 +246,7 @@ class Streets(PairData):
         train_videos: int = streets.StreetSettings.train_videos,
         val_videos: int = streets.StreetSettings.val_videos,
         frames: int = streets.StreetSettings.frames,
+        val_frames: int = streets.StreetSettings.val_frames,
         height: int = streets.StreetSettings.height,
         width: int = streets.StreetSettings.width,
         speed: float = streets.StreetSettings.speed,
@@ -253,7 +255,7 @@ class Streets(PairData):
     ) -> None:
         super().__init__(**kwargs)
         self.settings = streets.StreetSettings(
-            train_videos, val_videos, frames, height, width, speed, draw_seed
+            train_videos, val_videos, frames, val_frames, height, width, speed, draw_seed
         )
         self.root = root
 

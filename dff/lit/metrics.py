@@ -111,9 +111,9 @@ class GapEndPointError(Metric):
             known: (B, H, W) bool, where the truth is known.
             gap: (B,), each one of `gaps`.
         """
-        known = known.double()
-        error = (flow.double() - truth).norm(dim=1) * known
-        zero_error = truth.double().norm(dim=1) * known
+        # where: unknown flow may be infinite
+        error = torch.where(known, torch.hypot(*(flow.double() - truth).unbind(1)), 0.0)
+        zero_error = torch.where(known, torch.hypot(*truth.double().unbind(1)), 0.0)
         for row, g in enumerate(gap.tolist()):
             position = self.gaps.index(g)
             self.error[position] += error[row].sum()

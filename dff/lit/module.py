@@ -86,6 +86,7 @@ class LitDFF(L.LightningModule):
         self.frozen = optimizers.freeze(self.model, lr_factors or {})
         self.classes: list[str] = [f"class {i}" for i in range(num_classes)]
         self.palette: list[list[int]] = []
+        self.train()  # the trainer keeps the modes that it finds
 
     # ----------------------------------------------------------------- set-up
 

@@ -91,7 +91,8 @@ def configure(
     # On a CPU the plain loop over parameters takes as long as a small network's forward pass; but
     # Lightning clips no gradients for a fused optimiser.
     on_cpu = all(p.device.type == "cpu" for parameters in groups.values() for p in parameters)
-    adamw = torch.optim.AdamW(settings, lr=lr, fused=(on_cpu and not clips) or None)
+    fast = {"foreach": True} if clips else {"fused": True}
+    adamw = torch.optim.AdamW(settings, lr=lr, **(fast if on_cpu else {}))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         adamw, [group["lr"] for group in settings], total_steps=total_steps, pct_start=0.2
     )

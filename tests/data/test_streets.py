@@ -20,7 +20,7 @@ from dff.data.streets import (
     truth_for,
 )
 
-TINY = StreetSettings(train_videos=1, val_videos=1, frames=12, height=96, width=192)
+TINY = StreetSettings(train_videos=1, val_videos=1, frames=12, val_frames=12, height=96, width=192)
 CLASSES = [7, 8, 11, 20, 21, 23, 24, 26, 27, 33]
 
 
@@ -55,7 +55,7 @@ def pick(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 def image_file(root: Path, split: str, frame: int) -> Path:
     folder = root / "leftImg8bit_sequence" / split / "streets"
-    return folder / f"streets_000000_{frame:06d}_leftImg8bit.png"
+    return folder / f"streets_000000_{frame:06d}_leftImg8bit.jpg"
 
 
 def mask_file(root: Path, split: str, frame: int, kind: str) -> Path:

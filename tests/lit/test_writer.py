@@ -77,7 +77,7 @@ def test_cityscapes_ids_and_frame_names_for_the_official_evaluation(model, stree
     folder = streets_root / "leftImg8bit_sequence" / "val" / "streets"
     out = tmp_path / "out"
     predict(model, PredictionWriter(out, {}, labels="cityscapes"), [str(folder)])
-    names = {file.stem for file in folder.glob("*.png")}
+    names = {file.stem for file in folder.glob("*.jpg")}
     written = {file.stem: file for file in out.glob("*/*.png")}
     assert written.keys() == names
     ids = set().union(*(np.unique(read_labels(f)).tolist() for f in written.values()))
