@@ -149,7 +149,7 @@ class PairData(L.LightningDataModule):
             skip_damaged=self.skip_damaged,
             with_flow=self.with_flow,
         )
-        epoch_loop = self.trainer.fit_loop.epoch_loop
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         world_size = self.trainer.world_size
         if len(pairs) < self.batch_size * world_size:
             raise SampleError(
@@ -161,7 +161,8 @@ class PairData(L.LightningDataModule):
             num_replicas=world_size,
             rank=self.trainer.global_rank,
             seed=self.seed,
-            start=epoch_loop.batch_progress.current.ready * self.batch_size,
+            # stopped after the last batch of an epoch, a run goes on with the next one's first
+            start=done % (len(pairs) // world_size // self.batch_size) * self.batch_size,
         )
         return DataLoader(
             pairs,

@@ -120,6 +120,7 @@ class GapEndPointError(Metric):
             self.zero_error[position] += zero_error[row].sum()
             self.pixels[position] += known[row].sum()
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Error of the flow and of zero flow, (gaps,) each; NaN where nothing was counted."""
-        return self.error / self.pixels, self.zero_error / self.pixels
+    def compute(self) -> Tensor:
+        """Error of the flow and of zero flow, (2, gaps); NaN where nothing was counted."""
+        # One tensor: torchmetrics would make a scalar of a (gaps,) of one gap.
+        return torch.stack([self.error, self.zero_error]) / self.pixels

@@ -86,6 +86,13 @@ def test_end_point_error_by_hand():
     assert zero.tolist() == [0, pytest.approx(4)]
 
 
+def test_one_gap_alone_is_still_a_row():
+    metric = GapEndPointError([4])
+    known = torch.ones(1, 1, 2, dtype=torch.bool)
+    metric.update(torch.ones(1, 2, 1, 2), torch.zeros(1, 2, 1, 2), known, torch.tensor([4]))
+    assert metric.compute().shape == (2, 1)
+
+
 def test_unknown_flow_is_not_counted():
     metric = GapEndPointError([1])
     truth = torch.full((1, 2, 1, 2), 1e10)

@@ -117,7 +117,7 @@ def test_an_interrupted_run_never_looks_finished(model, videos, tmp_path):
     model.predict_step = lambda *a, f=model.predict_step: (stop(), f(*a))[1]
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         predict(model, writer, [str(videos / "a.mp4")])
-    assert sorted(path.name for path in out.iterdir()) == []
+    assert sorted(path.name for path in out.iterdir()) == ["a.json"]
     assert not writer.finished(find_videos([str(videos / "a.mp4")])[0])
 
 
