@@ -61,7 +61,7 @@ def test_without_a_config_the_default_is_taken_and_flags_override_it(capsys):
     with pytest.raises(SystemExit):
         FitCLI(ROOT / "configs/streets.yaml", ["--trainer.devices", "8", "--print_config"])
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["trainer"]["devices"] == 8
+    assert int(printed["trainer"]["devices"]) == 8
     assert printed["data"]["class_path"] == "dff.lit.datamodules.Streets"
 
 

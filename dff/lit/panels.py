@@ -83,11 +83,14 @@ class Panels(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws to `panels/` in the run's folder and sends to W&B."""
-        if not self.pairs or trainer.sanity_checking or not trainer.is_global_zero:
+        if not self.pairs or trainer.sanity_checking:
+            return
+        # Asked in every process: the answer comes from the first one by a broadcast.
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "panels"
+        if not trainer.is_global_zero:
             return
         if self._batches is None:
             self._batches = self._choose(trainer)
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "panels"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"step_{trainer.global_step:06d}.png"
         with torch.inference_mode(), trainer.precision_plugin.forward_context():

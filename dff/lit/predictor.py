@@ -68,13 +68,15 @@ class VideoPredictor(L.Callback):
 
     def run(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
         """Measures and reports; the same report in every process."""
+        # Asked in every process: the answer comes from the first one by a broadcast.
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
         training = module.training
         module.eval()
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
             accuracy = self._accuracy(trainer, module)
             if trainer.is_global_zero:
                 self.report = self._join(accuracy, self._speed(trainer, module))
-                self._publish(trainer, module)
+                self._publish(trainer, module, folder)
         module.train(training)
         self.report = trainer.strategy.broadcast(self.report)
         return self.report
@@ -150,10 +152,9 @@ class VideoPredictor(L.Callback):
             "epe_zero_by_gap": accuracy.get("epe_zero"),
         }
 
-    def _publish(self, trainer: L.Trainer, module: LitDFF) -> None:
+    def _publish(self, trainer: L.Trainer, module: LitDFF, folder: Path) -> None:
         assert self.report is not None
         print(table(self.report))
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "video_predictor.json").write_text(json.dumps(_plain(self.report), indent=2))
         plot_accuracy_speed(self.report, folder / "accuracy_speed.png")
