@@ -67,18 +67,7 @@ class LitFlow(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """As LitDFF."""
-        h = self.hparams
-        return optimizers.configure(
-            self.flow_network,
-            optimizer=h.optimizer,
-            lr=h.lr,
-            weight_decay=h.weight_decay,
-            momentum=h.momentum,
-            milestones=h.milestones or [],
-            factors={},
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            clips=bool(self.trainer.gradient_clip_val),
-        )
+        return optimizers.configure_module(self, self.flow_network)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Weighted end-point error, summed over the prediction layers."""

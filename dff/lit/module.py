@@ -134,18 +134,7 @@ class LitDFF(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """SGD with steps or AdamW with one cycle, over the parts that are trained."""
-        h = self.hparams
-        return optimizers.configure(
-            self.model,
-            optimizer=h.optimizer,
-            lr=h.lr,
-            weight_decay=h.weight_decay,
-            momentum=h.momentum,
-            milestones=h.milestones or [],
-            factors=h.lr_factors or {},
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            clips=bool(self.trainer.gradient_clip_val),
-        )
+        return optimizers.configure_module(self, self.model)
 
     # ------------------------------------------------------------------ steps
 

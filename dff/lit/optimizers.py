@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import lightning as L
 import torch
 from torch import nn
 
@@ -97,3 +98,19 @@ def configure(
         adamw, [group["lr"] for group in settings], total_steps=total_steps, pct_start=0.2
     )
     return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def configure_module(module: L.LightningModule, network: nn.Module) -> dict[str, Any]:
+    """`configure` with the settings that a LightningModule keeps and its trainer's length."""
+    h = module.hparams
+    return configure(
+        network,
+        optimizer=h.optimizer,
+        lr=h.lr,
+        weight_decay=h.weight_decay,
+        momentum=h.momentum,
+        milestones=h.milestones or [],
+        factors=h.get("lr_factors") or {},
+        total_steps=int(module.trainer.estimated_stepping_batches),
+        clips=bool(module.trainer.gradient_clip_val),
+    )
