@@ -1,7 +1,7 @@
 import json
 import os
-import re
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
