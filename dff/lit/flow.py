@@ -97,7 +97,8 @@ class LitFlow(L.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Counts the end-point error of the flow that propagation would use."""
         flow, _ = self.flow_network(batch["current"], batch["key"])
-        flow = flow_in_image_pixels(flow, batch["flow"].shape[-2:])
+        sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
+        flow = flow_in_image_pixels(flow, *sizes)
         kept = counted_here(batch["index"], self.global_rank, self.trainer.world_size)
         self.error.update(
             flow[kept], batch["flow"][kept], batch["flow_known"][kept], batch["gap"][kept]

@@ -81,9 +81,20 @@ class GapConfusion(Metric):
         return self.confusion
 
 
-def flow_in_image_pixels(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow in feature pixels (B, 2, h, w) -> (B, 2, H, W) in the pixels of an image of `size`."""
-    return F.interpolate(flow.float() * 16, size=size, mode="bilinear", align_corners=False)
+def flow_in_image_pixels(
+    flow: Tensor, frame: tuple[int, int], size: tuple[int, int] | None = None
+) -> Tensor:
+    """Flow in feature pixels (B, 2, h, w) -> (B, 2, H, W) in the pixels of an image.
+
+    Args:
+        flow: Of a flow network.
+        frame: Height and width of the frames that the network saw.
+        size: Those of the image, where the frames were resized from it; None is `frame`.
+    """
+    size = size or frame
+    zoom = flow.new_tensor([size[1] / frame[1], size[0] / frame[0]]).view(1, 2, 1, 1)
+    flow = flow.float() * (16 * zoom)
+    return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
 
 
 class GapEndPointError(Metric):

@@ -118,14 +118,16 @@ def _panel(
     size = current.shape[-2:]
     network = module.flow_network if isinstance(module, LitFlow) else module.model.flow_network
     flow, scale = network(current, key)
-    flow = flow_in_image_pixels(flow, size)
+    truth = [batch["flow"]] if isinstance(module, LitFlow) else []
+    flows = [flow_in_image_pixels(flow, size, truth[0].shape[-2:] if truth else size), *truth]
+    wheels = flow_to_image(torch.cat(flows)).permute(0, 2, 3, 1).cpu()  # one scale for both
     row = {
         "key frame": key[0].permute(1, 2, 0).cpu(),
         f"current, gap {int(batch['gap'])}": current[0].permute(1, 2, 0).cpu(),
-        "flow": flow_to_image(flow[0]).permute(1, 2, 0).cpu(),
+        "flow": wheels[0],
     }
     if isinstance(module, LitFlow):
-        row["true flow"] = flow_to_image(batch["flow"][0]).permute(1, 2, 0).cpu()
+        row["true flow"] = wheels[1]
         return row
     features = module.model(key, current, batch["gap"])
     labels = module.model.predict(features, size)["segmentation"][0]

@@ -43,17 +43,23 @@ def draw_poster(
     rows: dict[str, list[Tensor]] = {
         name: [] for name in ("frame", "flow", "result copied", "Deep Feature Flow", "truth")
     }
+    flows: list[Tensor] = []
     for gap in gaps:
-        frame = frames[gap]
-        flow, scale = model.flow_network(frame, key_frame)
-        features = key.features if gap == 0 else carry(key.features, flow, scale)
+        frame, features = frames[gap], key.features
+        if gap == 0:
+            flows.append(torch.zeros(1, 2, *size, device=key_frame.device))
+        else:
+            flow, scale = model.flow_network(frame, key_frame)
+            features = carry(features, flow, scale)
+            flows.append(flow_in_image_pixels(flow, size))
         labels = model.predict(features, size)["segmentation"]
         shown = (frame * 255).byte()
         rows["frame"].append(shown[0].permute(1, 2, 0))
-        rows["flow"].append(flow_to_image(flow_in_image_pixels(flow, size))[0].permute(1, 2, 0))
         rows["result copied"].append(overlay(shown, copied, module.palette)[0])
         rows["Deep Feature Flow"].append(overlay(shown, labels, module.palette)[0])
         rows["truth"].append(overlay(shown, truths[gap][None], module.palette)[0])
+    # one colour wheel for all gaps: the same colour is the same motion
+    rows["flow"] += flow_to_image(torch.cat(flows)).permute(0, 2, 3, 1)
     _draw(rows, gaps, size, file, _headline(report))
 
 

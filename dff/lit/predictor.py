@@ -106,7 +106,8 @@ class VideoPredictor(L.Callback):
                 )["segmentation"]
                 confusion[how].update(labels, batch["mask"], batch["gap"])
             if "flow" in batch:
-                flow = flow_in_image_pixels(flow, batch["flow"].shape[-2:])
+                sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
+                flow = flow_in_image_pixels(flow, *sizes)
                 errors.update(flow, batch["flow"], batch["flow_known"], batch["gap"])
         report = {"miou": {how: mean_iou(c.compute()).tolist() for how, c in confusion.items()}}
         if self.ablations:

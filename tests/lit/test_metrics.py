@@ -106,3 +106,10 @@ def test_a_feature_pixel_is_16_image_pixels():
     flow = flow_in_image_pixels(torch.full((1, 2, 4, 6), 0.5), (64, 96))
     assert flow.shape == (1, 2, 64, 96)
     torch.testing.assert_close(flow, torch.full_like(flow, 8.0))
+
+
+def test_flow_of_resized_frames_is_in_pixels_of_the_image():
+    flow = flow_in_image_pixels(torch.full((1, 2, 4, 6), 0.5), (64, 96), (128, 288))
+    assert flow.shape == (1, 2, 128, 288)
+    assert flow[0, 0].unique().item() == 24  # 8 pixels of the frames, three times as wide
+    assert flow[0, 1].unique().item() == 16
