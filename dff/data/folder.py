@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dff.data.images import read_labels, values_in
+from dff.data.images import natural_order, read_labels, values_in
 from dff.data.samples import IGNORED, SampleError, Snippet, Snippets
 
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -145,7 +145,7 @@ def find_snippets(root: str | os.PathLike, split: str, require_labels: bool = Tr
 def _folders(parent: Path) -> list[str]:
     if not parent.is_dir():
         return []
-    return sorted((e.name for e in os.scandir(parent) if e.is_dir()), key=_natural)
+    return sorted((e.name for e in os.scandir(parent) if e.is_dir()), key=natural_order)
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
@@ -153,13 +153,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         return []
     # names with a dot in front are what macOS and stopped copies leave
     names = (e.name for e in os.scandir(folder) if not e.name.startswith("."))
-    return sorted((n for n in names if n.lower().endswith(suffixes)), key=_natural)
-
-
-def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key under which frame2 comes before frame10; names that tie stay in one order."""
-    parts = re.split(r"(\d+)", name.lower())
-    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], name
+    return sorted((n for n in names if n.lower().endswith(suffixes)), key=natural_order)
 
 
 def _default_colour(number: int) -> tuple[int, ...]:

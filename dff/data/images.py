@@ -1,6 +1,7 @@
-"""One image or label file, read strictly: a damaged file is an error, never a half-grey picture."""
+"""Image and label files, read strictly: a damaged file is an error, never a half-grey picture."""
 
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -88,6 +89,12 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key under which frame2 comes before frame10; names that tie stay in one order."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], name
 
 
 def _read(path: str | os.PathLike) -> bytes:

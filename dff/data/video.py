@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from dff.data.images import read_image
+from dff.data.images import natural_order, read_image
 from dff.data.samples import SampleError
 from dff.data.video_file import VideoError, VideoFile
 
@@ -203,7 +203,7 @@ def _matches(given: str) -> list[str]:
             f"no video and no folder at '{given}': check the path (it was looked up from "
             f"{os.getcwd()})"
         )
-    matches = sorted(glob.glob(given, recursive=True), key=_natural)
+    matches = sorted(glob.glob(given, recursive=True), key=natural_order)
     if not matches:
         raise FileNotFoundError(f"nothing matches '{given}': check the folder and the pattern")
     return matches
@@ -260,19 +260,14 @@ def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except PermissionError as error:
         raise PermissionError(f"{folder} may not be read: allow it (chmod +rx)") from error
-    files = sorted((entry.name for entry in entries if entry.is_file()), key=_natural)
+    files = sorted((entry.name for entry in entries if entry.is_file()), key=natural_order)
     # A link to a folder could lead back up and never end.
     folders = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     return (
         [name for name in files if Path(name).suffix.lower() in _IMAGES],
         [name for name in files if Path(name).suffix.lower() in _VIDEOS],
-        sorted(folders, key=_natural),
+        sorted(folders, key=natural_order),
     )
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def _unique(name: str, taken: set[str]) -> str:
