@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--output", type=str, default="runs/evaluate")
     parser.add_argument("--accelerator", type=str, default="auto")
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--precision", type=str, default="32-true")
     args = parser.parse_args()
     module = load_model(args.checkpoint)
@@ -31,6 +32,7 @@ def main() -> None:
     trainer = L.Trainer(
         accelerator=args.accelerator,
         devices=args.devices,
+        num_nodes=args.num_nodes,
         precision=args.precision,
         logger=CSVLogger(args.output, name=None),
         callbacks=[VideoPredictor(args.key_durations, args.ablations)],

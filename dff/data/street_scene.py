@@ -96,7 +96,7 @@ def moving_camera(
     drive = rng.uniform(0.015, 0.06)
     z = drive * (time + _wave(rng, time, 50, 90, 3.0))
     period = rng.uniform(55, 100)
-    pan = rng.uniform(0.3, 0.95) * rng.choice([-1, 1]) * pixel * period / (2 * np.pi)
+    pan = rng.uniform(0.85, 2.2) * rng.choice([-1, 1]) * pixel * period / (2 * np.pi)
     yaw = rng.uniform(-0.03, 0.03) + pan * np.sin(
         2 * np.pi * (time / period + rng.uniform(-1, 1) / 8)
     )

@@ -37,7 +37,7 @@ except ImportError:  # Windows: two processes may draw the same video, to the sa
 
 __all__ = ["Boxes", "StreetSettings", "StreetTruth", "draw_streets", "streets_folder", "truth_for"]
 
-DRAWING = 4
+DRAWING = 5
 """Version of the drawing: raise it when the pictures change, so that caches are drawn again."""
 
 Split = Literal["train", "val"]
@@ -67,7 +67,7 @@ class StreetSettings:
     val_frames: int = 30
     height: int = 192
     width: int = 384
-    speed: float = 1.45
+    speed: float = 1.15
     seed: int = 0
 
     def videos(self) -> list[tuple[Split, int]]:
