@@ -72,6 +72,18 @@ class PredictionWriter(L.Callback):
                 "or ask for the right to write there"
             ) from error
 
+    def on_predict_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: LitDFF,
+        batch: Interval,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Starts a video, and its clock, before the networks see its first interval."""
+        if self._video is None:
+            self._video = _OpenVideo(self, batch)
+
     def on_predict_batch_end(
         self,
         trainer: L.Trainer,
@@ -82,10 +94,8 @@ class PredictionWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Writes one interval; closes the video after its last."""
-        if self._video is None:
-            self._video = _OpenVideo(self, batch)
         try:
-            if outputs is None:
+            if outputs is None or self._video is None:
                 self._fail(batch, str(batch["error"]))
                 return
             self._video.write(batch, outputs, pl_module)
@@ -99,8 +109,8 @@ class PredictionWriter(L.Callback):
     def _fail(self, batch: Interval, reason: str) -> None:
         if batch["name"] not in self.failed:
             self.failed[batch["name"]] = f"{batch['path']}: {reason}"
-        assert self._video is not None
-        self._video.abort()
+        if self._video is not None:
+            self._video.abort()
         if batch["last"]:
             self._video = None
 

@@ -69,7 +69,9 @@ def test_labels_are_those_of_the_live_recognizer(model, videos, tmp_path):
     for file, labels in zip(files, live, strict=True):
         assert (read_labels(file) == labels.numpy()).mean() > 0.999
     report = json.loads((out / "a.json").read_text())
-    assert report["frames"] == FRAMES and report["seconds"]["network"] > 0
+    assert report["frames"] == FRAMES
+    # decoding runs beside the networks, from the next interval on
+    assert report["seconds"]["total"] >= report["seconds"]["network"] > 0
     assert len(list(open_video(out / "a.mp4"))) == FRAMES
 
 
