@@ -94,8 +94,9 @@ class PredictionWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Writes one interval; closes the video after its last."""
+        assert self._video is not None  # since the batch began
         try:
-            if outputs is None or self._video is None:
+            if outputs is None:
                 self._fail(batch, str(batch["error"]))
                 return
             self._video.write(batch, outputs, pl_module)
