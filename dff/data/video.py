@@ -216,7 +216,7 @@ def _videos_at(path: str) -> list[VideoInput]:
                 f"{path} is one image: give its folder, whose images are then the frames of a video"
             )
         return [VideoInput(path, Path(path).stem)]
-    videos = list(_search(path))
+    videos = list(_search(path, set()))
     if not videos:
         raise FileNotFoundError(
             f"no video and no frames in {path}: give a folder that holds video files "
@@ -225,7 +225,12 @@ def _videos_at(path: str) -> list[VideoInput]:
     return videos
 
 
-def _search(folder: str) -> Iterator[VideoInput]:
+def _search(folder: str, searched: set[str]) -> Iterator[VideoInput]:
+    # Links to folders are followed, and may lead back up: each folder is searched once.
+    real = os.path.realpath(folder)
+    if real in searched:
+        return
+    searched.add(real)
     images, files, folders = _entries(folder)
     for run in _runs(images):
         first = _CITYSCAPES.fullmatch(run[0])
@@ -235,7 +240,7 @@ def _search(folder: str) -> Iterator[VideoInput]:
         yield VideoInput(os.path.join(folder, file), Path(file).stem)
     if not images and not files:
         for below in folders:
-            yield from _search(os.path.join(folder, below))
+            yield from _search(os.path.join(folder, below), searched)
 
 
 def _runs(images: Iterable[str]) -> Iterator[list[str]]:
@@ -261,8 +266,7 @@ def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
     except PermissionError as error:
         raise PermissionError(f"{folder} may not be read: allow it (chmod +rx)") from error
     files = sorted((entry.name for entry in entries if entry.is_file()), key=natural_order)
-    # A link to a folder could lead back up and never end.
-    folders = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    folders = (entry.name for entry in entries if entry.is_dir())
     return (
         [name for name in files if Path(name).suffix.lower() in _IMAGES],
         [name for name in files if Path(name).suffix.lower() in _VIDEOS],

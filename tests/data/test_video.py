@@ -118,6 +118,14 @@ def test_a_video_that_is_named_twice_is_given_once(tmp_path):
     assert names_of(find_videos(given)) == ["a"]
 
 
+def test_links_to_folders_are_followed_once(tmp_path):
+    touch(tmp_path / "elsewhere/a.mp4")
+    (tmp_path / "videos/up").mkdir(parents=True)
+    (tmp_path / "videos/city").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "videos/up/back").symlink_to(tmp_path / "videos")
+    assert names_of(find_videos([tmp_path / "videos"])) == ["a"]
+
+
 def test_names_are_unique(tmp_path):
     for file in ("1/a.mp4", "2/a.mp4", "3/A.mp4", "4/a_2.mp4", "5/a.avi"):
         touch(tmp_path / file)
