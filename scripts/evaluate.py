@@ -35,7 +35,7 @@ def main() -> None:
         num_nodes=args.num_nodes,
         precision=args.precision,
         logger=CSVLogger(args.output, name=None),
-        callbacks=[VideoPredictor(args.key_durations, args.ablations)],
+        callbacks=[VideoPredictor(args.key_durations, args.ablations, seconds=5)],
     )
     trainer.validate(module, data)
 

@@ -36,7 +36,8 @@ class VideoPredictor(L.Callback):
         key_durations: The key durations l; 1 is the per-frame network and always measured.
         ablations: Also evaluate with the key's result copied, the scale field 1, and the flow 0
             in the same trained model, and the end-point error where the data knows true flow.
-        rounds: Timed rounds; the median counts.
+        rounds: Timed rounds at least; the median counts.
+        seconds: Time to spend on timed rounds at least.
         on_fit_end: Run when training ends.
         overlay_frames: Length at most of `overlay.mp4`, a held-out video under its result.
     """
@@ -46,13 +47,14 @@ class VideoPredictor(L.Callback):
         key_durations: Sequence[int] = (1, 2, 5, 10),
         ablations: bool = False,
         rounds: int = 3,
+        seconds: float = 0.0,
         on_fit_end: bool = True,
         overlay_frames: int = 60,
     ) -> None:
         for duration in key_durations:
             FixedSchedule(duration)  # says what is wrong with a key duration of 0
         self.key_durations = sorted({1, *key_durations})
-        self.ablations, self.rounds = ablations, rounds
+        self.ablations, self.rounds, self.seconds = ablations, rounds, seconds
         self.runs_on_fit_end, self.overlay_frames = on_fit_end, overlay_frames
         self.report: dict[str, Any] | None = None
 
@@ -121,7 +123,7 @@ class VideoPredictor(L.Callback):
         frames, decode_seconds = trainer.datamodule.held_out_frames(max(self.key_durations))
         repeats = -(-max(self.key_durations) // len(frames))  # a short video is shown again
         frames = [f.to(module.device) for f in frames] * repeats
-        rows = measure_speed(module.model, frames, self.key_durations, self.rounds)
+        rows = measure_speed(module.model, frames, self.key_durations, self.rounds, self.seconds)
         return {
             "size": list(frames[0].shape[-2:]),
             "ms_decode": 1e3 * decode_seconds,

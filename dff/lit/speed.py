@@ -24,7 +24,11 @@ class Speed:
 
 @torch.inference_mode()
 def measure_speed(
-    model: DeepFeatureFlow, frames: Sequence[Tensor], key_durations: Sequence[int], rounds: int = 3
+    model: DeepFeatureFlow,
+    frames: Sequence[Tensor],
+    key_durations: Sequence[int],
+    rounds: int = 3,
+    seconds: float = 0.0,
 ) -> list[Speed]:
     """Times the fixed key schedule.
 
@@ -35,7 +39,8 @@ def measure_speed(
         model: In eval mode, on the device of the frames.
         frames: Each (1, 3, H, W), at least as many as the largest key duration.
         key_durations: Each at least 1.
-        rounds: Measurements of each key duration, after a warm-up of both kinds of frames.
+        rounds: Measurements of each key duration at least, after a warm-up of both kinds of frames.
+        seconds: Rounds go on for so long: small networks need more of them for a steady median.
     """
     longest = max(key_durations)
     if len(frames) < longest:
@@ -47,7 +52,10 @@ def measure_speed(
     if longest > 1:
         recognize(model, key, frames[1])
     intervals: dict[int, list[list[tuple[float, float]]]] = {d: [] for d in key_durations}
-    for _ in range(rounds):
+    started = time.perf_counter()
+    done = 0
+    while done < rounds or time.perf_counter() - started < seconds:
+        done += 1
         for duration in key_durations:
             # As many intervals as the longest has frames: a short one alone would be all noise.
             intervals[duration].append(
