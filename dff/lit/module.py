@@ -142,9 +142,15 @@ class LitDFF(L.LightningModule):
         """The weighted sum of the heads' losses on the current frames of the pairs."""
         features = self.model(batch["key"], batch["current"], batch["gap"])
         losses = self.model.losses(features, batch)
-        total = torch.stack([self.loss_weights[name] * loss for name, loss in losses.items()]).sum()
-        if len(losses) > 1:
-            self.log_dict({f"train/loss_{name}": loss for name, loss in losses.items()})
+        weighted = [
+            self.loss_weights[head] * part
+            for head, parts in losses.items()
+            for part in parts.values()
+        ]
+        total = torch.stack(weighted).sum()
+        if len(weighted) > 1:
+            for parts in losses.values():
+                self.log_dict({f"train/loss_{name}": part for name, part in parts.items()})
         self.log("train/loss", total, prog_bar=True)
         skipped = batch["skipped"].sum()
         self.log("train/skipped", skipped.float(), reduce_fx="sum", on_step=False, on_epoch=True)

@@ -43,8 +43,9 @@ class DeepFeatureFlow(nn.Module):
         feature_network: Image (B, 3, H, W), RGB in [0, 1] -> features (B, C, H/16, W/16).
         flow_network: (current, key) -> flow (B, 2, h, w), current -> key in feature pixels, and
             scale field (B, C, h, w). Any flow function serves, a hand-made one too.
-        heads: Name -> task network with `loss(features, targets)` and `predict(features, size)`;
-            a head never sees which frame its features came from.
+        heads: Name -> task network with `loss(features, targets)`, which gives the parts of its
+            loss by name, and `predict(features, size, frame)`; a head never sees which frame its
+            features came from.
         tail: Layers of the task network that all heads share (Table 5's split points); what is
             propagated is the input of this.
     """
@@ -104,12 +105,21 @@ class DeepFeatureFlow(nn.Module):
         propagated = self.propagate(features, key, current, how)
         return torch.where((gap > 0).view(-1, 1, 1, 1), propagated, features)
 
-    def losses(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of each head on the features of the current frames."""
+    def losses(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Head -> part -> loss on the features of the current frames; a head's loss is their sum."""
         features = self.tail(features)
         return {name: head.loss(features, targets) for name, head in self.heads.items()}
 
-    def predict(self, features: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-        """The result of each head for frames of `size` (H, W); nothing here knows of key frames."""
-        features = self.tail(features)
-        return {name: head.predict(features, size) for name, head in self.heads.items()}
+    def predict(
+        self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None
+    ) -> dict[str, Tensor]:
+        """The result of each head; nothing here knows of key frames.
+
+        Args:
+            features: (B, C, h, w).
+            size: Height and width of the images that the results are for.
+            frame: Those of the frames that the networks saw, resized from these images; None is
+                `size`.
+        """
+        features, frame = self.tail(features), frame or size
+        return {name: head.predict(features, size, frame) for name, head in self.heads.items()}

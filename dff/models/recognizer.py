@@ -28,7 +28,7 @@ def take_key(
 ) -> tuple[KeyFrame, Predictions]:
     """Recognises a key frame (1, 3, H, W); `size` is that of the results (default: the frame's)."""
     features = model.encode(frame)
-    return KeyFrame(frame, features), model.predict(features, size or frame.shape[-2:])
+    return KeyFrame(frame, features), _predict(model, features, frame, size)
 
 
 def recognize(
@@ -43,7 +43,7 @@ def recognize(
     features = model.propagate(
         key.features.expand(n, -1, -1, -1), key.frame.expand(n, -1, -1, -1), frames, how
     )
-    return model.predict(features, size or frames.shape[-2:])
+    return _predict(model, features, frames, size)
 
 
 def stream(
@@ -71,3 +71,10 @@ def recognize_interval(
         return first
     others = recognize(model, key, frames[1:], size)
     return {name: torch.cat([first[name], others[name]]) for name in first}
+
+
+def _predict(
+    model: DeepFeatureFlow, features: Tensor, frames: Tensor, size: tuple[int, int] | None
+) -> Predictions:
+    frame = tuple(frames.shape[-2:])
+    return model.predict(features, size or frame, frame)

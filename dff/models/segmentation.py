@@ -29,7 +29,7 @@ class SegmentationHead(nn.Module):
         """Features (B, C, h, w) -> scores (B, num_classes, h, w)."""
         return self.scores(features)
 
-    def loss(self, features: Tensor, targets: dict[str, Tensor]) -> Tensor:
+    def loss(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy over the pixels that are not 255, at the resolution of the labels.
 
         Args:
@@ -37,17 +37,22 @@ class SegmentationHead(nn.Module):
             targets: `mask` (B, H, W), integer class of each pixel, 255 ignored.
 
         Returns:
-            A scalar in fp32; 0 where every pixel is ignored.
+            `segmentation`: a scalar in fp32; 0 where every pixel is ignored.
         """
         mask = targets["mask"].long()
         scores = _upsample(self(features), mask.shape[-2:])
         # One row a pixel: in channels-last memory that is a view, and softmax runs along it.
         rows = scores.permute(0, 2, 3, 1).flatten(0, 2)
         total = F.cross_entropy(rows, mask.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total / (mask != IGNORED).sum().clamp(min=1)
+        return {"segmentation": total / (mask != IGNORED).sum().clamp(min=1)}
 
-    def predict(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """Features (B, C, h, w) -> classes (B, H, W) uint8 of images of `size` (H, W)."""
+    def predict(
+        self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Features (B, C, h, w) -> classes (B, H, W) uint8 of images of `size` (H, W).
+
+        The size of the frames that the networks saw makes no difference here.
+        """
         # One image at a time: 19 scores at 1024x2048 in fp32 are 160 MB an image.
         labels = [_upsample(row, size).argmax(1) for row in self(features).split(1)]
         return torch.cat(labels).to(torch.uint8)
