@@ -43,7 +43,10 @@ DRAWING = 5
 Split = Literal["train", "val"]
 
 # Frames as JPEG: decoded four times as fast as PNG, which is what training waits for.
-_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_PNG_COMPRESSION, 1]
+_QUALITY = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
+}
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def _draw_one(root: Path, settings: StreetSettings, split: Split, video: int) ->
             files[masks / f"{stem}_gtFine_labelIds.png"] = drawn.labels[shown]
             files[masks / f"{stem}_gtFine_instanceIds.png"] = ids[shown]
         for path, content in files.items():
-            if not cv2.imwrite(str(aside / path), content, _QUALITY):
+            if not cv2.imwrite(str(aside / path), content, _QUALITY[path.suffix]):
                 raise OSError(f"writing {path} failed: is the disk full?")
         truth = Path("truth") / split / f"{name}.npz"
         write_truth(aside / truth, drawn)

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.transforms.functional import resize
 
 from dff.data import cityscapes, folder, streets
+from dff.data.draws import DrawSampler
 from dff.data.images import read_image
 from dff.data.intervals import Intervals
-from dff.data.pairs import DrawSampler, EvaluationPairs, TrainingPairs, worker_init
+from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
 from dff.data.samples import SampleError, Snippet, describe
 from dff.data.transforms import EvaluationTransform, TrainingTransform
 from dff.data.video import VideoInput

@@ -1,6 +1,5 @@
 """Pictures of what the networks do: for the run's folder, and for W&B where it is the logger."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
+from dff.lit.drawing import colour_labels
 from dff.lit.flow import LitFlow
 from dff.lit.metrics import flow_in_image_pixels
-
-
-def colour_labels(labels: Tensor, palette: Sequence[Sequence[int]]) -> Tensor:
-    """Classes (..., H, W) -> colours (..., H, W, 3) uint8; 255 and classes without colour black."""
-    table = torch.zeros(256, 3, dtype=torch.uint8)
-    if len(palette):
-        table[: len(palette)] = torch.tensor(palette, dtype=torch.uint8)
-    return table[labels.long().cpu()]
-
-
-def overlay(frames: Tensor, labels: Tensor, palette: Sequence[Sequence[int]]) -> Tensor:
-    """Frames (n, 3, H, W) uint8 under the colours of labels (n, H, W) -> (n, H, W, 3) uint8."""
-    colours = colour_labels(labels, palette)
-    # Halves of uint8 need no wider type, and no temporary of one.
-    return (frames.permute(0, 2, 3, 1) >> 1) + (colours >> 1)
 
 
 def log_picture(trainer: L.Trainer, name: str, file: Path) -> None:

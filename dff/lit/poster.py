@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
+from dff.lit.drawing import overlay
 from dff.lit.metrics import flow_in_image_pixels
 from dff.lit.module import LitDFF
-from dff.lit.panels import overlay
 from dff.models.dff import carry
 from dff.models.recognizer import take_key
 

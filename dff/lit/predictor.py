@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from dff.data.video_writer import VideoWriter
+from dff.lit.drawing import overlay
 from dff.lit.metrics import GapConfusion, GapEndPointError, flow_in_image_pixels, mean_iou
 from dff.lit.module import LitDFF
-from dff.lit.panels import log_picture, log_video, overlay, plot_accuracy_speed
+from dff.lit.panels import log_picture, log_video, plot_accuracy_speed
 from dff.lit.speed import Speed, measure_speed
 from dff.models.complexity import Complexity, break_even, complexity, speedup
 from dff.models.dff import Propagation, carry

@@ -18,8 +18,8 @@ from dff.data.images import write_png
 from dff.data.samples import Interval
 from dff.data.video import VideoInput
 from dff.data.video_writer import VideoWriter
+from dff.lit.drawing import overlay
 from dff.lit.module import LitDFF
-from dff.lit.panels import overlay
 
 LabelIds = Literal["train", "cityscapes", "none"]
 

@@ -12,7 +12,7 @@ from dff.data.images import read_labels
 from dff.data.video import find_videos, open_video
 from dff.data.video_writer import VideoWriter
 from dff.lit.datamodules import Videos
-from dff.lit.panels import colour_labels, overlay
+from dff.lit.drawing import colour_labels, overlay
 from dff.lit.writer import PredictionWriter
 from dff.models.recognizer import stream
 from dff.models.schedule import FixedSchedule
