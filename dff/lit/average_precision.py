@@ -10,11 +10,12 @@ class, each box once:
 | `coco` | x2 - x1 | 0.50, 0.55 .. 0.95, mean | the best box still free | 101 points |
 
 `vid` is the evaluation of the authors' code, `lib/dataset/imagenet_vid_eval.py`; its motion groups
-are those of Flow-Guided Feature Aggregation, `lib/dataset/imagenet_vid_eval_motion.py`. Equal scores
-are taken in order of frames, then as they were given; the authors' sort leaves their order open.
+are those of Flow-Guided Feature Aggregation, `lib/dataset/imagenet_vid_eval_motion.py`. Equal
+scores are taken by frame, then as they were given; the authors' sort leaves their order open.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ GROUPS = ("slow", "medium", "fast")
 COCO_LEVELS = np.linspace(0.5, 0.95, 10)
 COCO_DETECTIONS = 100
 PAIRS_AT_ONCE = 1 << 20
-"""So many IoUs are held at a time, whatever the size of the data set: about 200 MB."""
+"""About so many IoUs are held at a time, whatever the size of the data set."""
 
 
 class Truth(NamedTuple):
@@ -78,7 +79,7 @@ def paired_iou(first: np.ndarray, second: np.ndarray, extra: float = 1.0) -> np.
         second: Likewise.
         extra: 1 where x2 is the last pixel of the box, as in VID; 0 where it is its border.
     """
-    # Column by column, in the authors' order of operations: the same bits in a third of the time.
+    # In the authors' order of operations: an IoU at its threshold must fall on the same side.
     ax1, ay1, ax2, ay2 = first.T
     bx1, by1, bx2, by2 = second.T
     width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1) + extra
@@ -202,7 +203,7 @@ def _match(
         if group is not None:
             wrong[:, rows] = _weights(group, box, iou, boxes)
         kept = np.flatnonzero(same & (iou >= least[box]))
-        kept = kept[np.lexsort((-iou[kept], row[kept]))]  # of equal IoUs the first box, as theirs
+        kept = kept[np.lexsort((-iou[kept], row[kept]))]  # of equal IoUs the first box
         row, box, iou = row[kept], box[kept], iou[kept]
         if protocol == "voc":
             row, box, iou = (column[_is_first(row)] for column in (row, box, iou))
@@ -221,7 +222,7 @@ def _blocks(frame: np.ndarray, pairs: np.ndarray) -> Iterator[slice]:
     # Rows without any pair cost memory as well.
     number = np.cumsum(pairs + 1)[first] // PAIRS_AT_ONCE
     borders = [*first[_is_first(number)], len(frame)]
-    yield from (slice(a, b) for a, b in zip(borders[:-1], borders[1:], strict=True))
+    yield from (slice(a, b) for a, b in pairwise(borders))
 
 
 def _is_first(values: np.ndarray) -> np.ndarray:

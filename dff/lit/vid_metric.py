@@ -90,7 +90,7 @@ class DetectionMetric(Metric):
             motion: (B, N) motion IoU of each box, NaN where unknown; None if none is known.
 
         Raises:
-            ValueError: A class is not in -1..K-1, or a gap is none of `gaps`.
+            ValueError: A class is K or more, or a gap is none of `gaps`.
         """
         used, real = detections[..., 5] >= 0, box_labels >= 0
         self._check("class", detections[..., 5])
