@@ -5,20 +5,30 @@ The layout is the official one, with frames as PNG or JPEG:
     ROOT/leftImg8bit_sequence/{split}/{city}/{city}_{sequence}_{frame}_leftImg8bit.png
     ROOT/gtFine/{split}/{city}/{city}_{sequence}_{frame}_gtFine_labelIds.png
 
-A labelled frame that the sequences lack is taken from ROOT/leftImg8bit, the single images.
+A labelled frame that the sequences lack is taken from ROOT/leftImg8bit, the single images. Boxes
+are those around the instances of *_gtFine_instanceIds.png, beside the labelIds.
 """
 
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from dff.data.images import read_labels, values_in
-from dff.data.samples import IGNORED, SampleError, Snippet, Snippets, TrueFlow
+from dff.data.samples import (
+    IGNORED,
+    Boxes,
+    SampleError,
+    Snippet,
+    Snippets,
+    TrueBoxes,
+    TrueFlow,
+)
 
 # train id, name, label id on disk, colour: cityscapesScripts, helpers/labels.py
 _CLASSES = (
@@ -42,7 +52,7 @@ _CLASSES = (
     ("motorcycle", 32, (0, 0, 230)),
     ("bicycle", 33, (119, 11, 32)),
 )
-LAST_LABEL_ID = 33
+FIRST_THING_ID, LAST_LABEL_ID = 24, 33
 
 CLASSES: tuple[str, ...] = tuple(name for name, _, _ in _CLASSES)
 PALETTE: np.ndarray = np.array([colour for _, _, colour in _CLASSES], np.uint8)
@@ -56,8 +66,16 @@ for _train_id, (_, _label_id, _) in enumerate(_CLASSES):
     LABEL_ID_TO_TRAIN_ID[_label_id] = _train_id
     TRAIN_ID_TO_LABEL_ID[_train_id] = _label_id
 
+BOX_CLASSES: tuple[str, ...] = CLASSES[CLASSES.index("person") :]
+"""The 8 classes whose instances are told apart: person 0, rider, car, ..., bicycle 7."""
+LABEL_ID_TO_BOX_CLASS: np.ndarray = np.full(256, -1, np.int8)
+"""(256,) int8: label id on disk -> class of a box; ids without instances -> -1."""
+for _number, _name in enumerate(BOX_CLASSES):
+    LABEL_ID_TO_BOX_CLASS[TRAIN_ID_TO_LABEL_ID[CLASSES.index(_name)]] = _number
+
 _FRAME = re.compile(r"(.+_\d+)_(\d+)_leftImg8bit\.(?:png|jpe?g)")
 _LABELS = re.compile(r"(.+_\d+)_(\d+)_gtFine_labelIds\.png")
+_LABELS_TO_INSTANCES = ("_gtFine_labelIds.png", "_gtFine_instanceIds.png")
 
 Found = dict[str, dict[int, str]]
 """Snippet name -> frame number -> file."""
@@ -82,11 +100,63 @@ def read_train_ids(path: str | os.PathLike) -> np.ndarray:
     return cv2.LUT(labels.astype(np.uint8, copy=False), LABEL_ID_TO_TRAIN_ID)
 
 
+@dataclass(frozen=True)
+class InstanceBoxes:
+    """Boxes around the instances of one snippet; no tracks, as only single frames are labelled.
+
+    Args:
+        labels: Frame number -> its labelIds file; the instanceIds file lies beside it.
+    """
+
+    labels: Mapping[int, str]
+
+    def boxes(self, frame: int) -> Boxes:
+        """Returns the boxes of a frame: read_instance_boxes of its instanceIds file."""
+        return read_instance_boxes(self.labels[frame].replace(*_LABELS_TO_INSTANCES))
+
+
+def read_instance_boxes(path: str | os.PathLike) -> Boxes:
+    """Reads the boxes around the instances of an instanceIds file.
+
+    An instance has the number label id * 1000 + its own. A label id alone is a thing that nobody
+    told apart from its neighbours, such as a crowd: no box.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SampleError: The file is damaged, or holds instances of no class that has any.
+    """
+    try:
+        ids = read_labels(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} is missing, from which boxes are read: unpack gtFine_trainvaltest.zip again, "
+            "or train without with_boxes"
+        ) from None
+    present = values_in(ids)
+    present = present[present >= 1000].astype(np.int64)
+    things = present // 1000
+    if len(wrong := present[(things < FIRST_THING_ID) | (things > LAST_LABEL_ID)]):
+        raise SampleError(
+            f"{path} holds the instances {', '.join(map(str, wrong[:10]))}, but instances are "
+            f"label id * 1000 + number of {', '.join(BOX_CLASSES)}: "
+            "use the *_gtFine_instanceIds.png files of the data set"
+        )
+    # caravans and trailers are told apart too, but are none of the classes that count
+    present = present[LABEL_ID_TO_BOX_CLASS[things] >= 0]
+    labels = LABEL_ID_TO_BOX_CLASS[present // 1000].astype(np.int64)
+    corners = np.zeros((len(present), 4), np.float32)
+    for row, number in enumerate(present):
+        left, top, width, height = cv2.boundingRect((ids == number).view(np.uint8))
+        corners[row] = left, top, left + width - 1, top + height - 1
+    return Boxes(corners, labels, np.full(len(present), -1), ids.shape)
+
+
 def find_snippets(
     root: str | os.PathLike,
     split: str,
     truth: Callable[[str], TrueFlow | None] | None = None,
     require_labels: bool = True,
+    boxes: Callable[[str], TrueBoxes | None] | None = None,
 ) -> Snippets:
     """Lists the snippets of one split; opens no file.
 
@@ -96,6 +166,7 @@ def find_snippets(
         truth: Snippet name -> its exact flow; drawn data has it.
         require_labels: Whether snippets without labels are left out, and none at all is an error.
             Prediction needs no labels.
+        boxes: Snippet name -> its boxes, where they are known better than from instanceIds.
 
     Raises:
         FileNotFoundError: The root, the split or the frames or labels in it are missing.
@@ -128,7 +199,9 @@ def find_snippets(
         known = {i: path for i, path in sorted(labels.get(name, {}).items()) if i in numbers}
         left_out += len(labels.get(name, {})) - len(known)
         if known or (numbers and not require_labels):
-            snippets.append(Snippet(name, numbers, known, truth(name) if truth else None))
+            flow = truth(name) if truth else None
+            better = boxes(name) if boxes else None
+            snippets.append(Snippet(name, numbers, known, flow, better or InstanceBoxes(known)))
     snippets.labels_left_out = left_out
     if not snippets:
         raise FileNotFoundError(

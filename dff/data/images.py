@@ -17,8 +17,13 @@ _JPEG_END = b"\xff\xd9"
 _CURE = "copy it again from its source, delete it, or train with skip_damaged"
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
     """Reads a PNG or JPEG file as (H, W, 3) uint8 RGB; grey, 16 bit and alpha become that too.
+
+    Args:
+        path: The file.
+        upright: Whether a picture that its camera marked as lying (EXIF) is turned. Boxes are given
+            in the pixels of the file, lying.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -27,7 +32,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     data = _read(path)
     if data.startswith(_PNG):
         _png_chunks(path, data)
-    return _decode(path, data, cv2.IMREAD_COLOR_RGB)
+    turn = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
+    return _decode(path, data, cv2.IMREAD_COLOR_RGB | turn)
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:

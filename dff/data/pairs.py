@@ -1,11 +1,11 @@
 """Which key frame goes with a labelled frame: a random gap in training, every gap in evaluation."""
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from dff.data.images import read_image
 from dff.data.samples import Pair, SampleError, Snippet
@@ -17,6 +17,7 @@ Transform = Callable[[Arrays, int], Arrays]
 
 GIVE_UP_AFTER = 10
 """Damaged samples in a row after which a training stops."""
+_BOXES = ("boxes", "box_labels", "tracks")
 
 
 class TrainingPairs(Dataset[Pair]):
@@ -26,7 +27,7 @@ class TrainingPairs(Dataset[Pair]):
 
     Args:
         snippets: From a `find_snippets`. Those without labels are passed over.
-        read_mask: Reads a label file.
+        read_mask: Reads a label file; None for data of boxes alone.
         transform: (arrays, seed) -> arrays, such as `TrainingTransform`.
         gaps: Smallest and largest gap. Drawn evenly among those whose key frame exists; gap 0
             where none does.
@@ -34,6 +35,9 @@ class TrainingPairs(Dataset[Pair]):
             any other.
         skip_damaged: Whether a sample that cannot be read is replaced by the next, and counted.
         with_flow: Whether the exact flow comes along. Where it is not known, flow_known is False.
+        with_boxes: Whether boxes come along; all snippets must have them.
+        clamp_gaps: Draw among all gaps, and take the first frame of the snippet for a key frame
+            that would lie before it, as the authors do: early frames have it as key more often.
 
     Raises:
         ValueError: An argument is out of its range, or no frame is labelled.
@@ -42,30 +46,46 @@ class TrainingPairs(Dataset[Pair]):
     def __init__(
         self,
         snippets: Sequence[Snippet],
-        read_mask: ReadMask,
+        read_mask: ReadMask | None,
         transform: Transform,
         gaps: tuple[int, int] = (0, 9),
         gap_0_share: float | None = None,
         skip_damaged: bool = False,
         with_flow: bool = False,
+        with_boxes: bool = False,
+        clamp_gaps: bool = False,
     ) -> None:
         if not 0 <= gaps[0] <= gaps[1]:
             raise ValueError(f"gaps {tuple(gaps)}: want smallest and largest, 0 <= s <= l")
         if gap_0_share is not None and not 0 <= gap_0_share <= 1:
             raise ValueError(f"gap_0_share {gap_0_share}: want a number from 0 to 1, or None")
-        self.entries = _labelled(snippets)
+        self.snippets, self.entries = snippets, _labelled(snippets)
         self.read_mask, self.transform = read_mask, transform
         self.gaps, self.gap_0_share = (int(gaps[0]), int(gaps[1])), gap_0_share
         self.skip_damaged, self.with_flow = skip_damaged, with_flow
+        self.with_boxes, self.clamp_gaps = with_boxes, clamp_gaps
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def draw_gap(self, index: int, rng: np.random.Generator) -> int:
         """Draws the gap of one entry, among those whose key frame exists."""
-        snippet, current = self.entries[index]
-        first, last = self.gaps
-        there = [gap for gap in range(first, last + 1) if current - gap in snippet.frames]
+        return self._draw_gap(*self._entry(index), rng)
+
+    def _entry(self, index: int) -> tuple[Snippet, int]:
+        number, current = self.entries[index].tolist()
+        return self.snippets[number], current
+
+    def _draw_gap(self, snippet: Snippet, current: int, rng: np.random.Generator) -> int:
+        gaps = range(self.gaps[0], self.gaps[1] + 1)
+        if self.clamp_gaps:
+            before = current - min(snippet.frames)
+            there = [min(gap, before) for gap in gaps]
+            # a frame that is missing counts as the nearest one after it
+            while any(current - gap not in snippet.frames for gap in there):
+                there = [gap - (current - gap not in snippet.frames) for gap in there]
+        else:
+            there = [gap for gap in gaps if current - gap in snippet.frames]
         # drawn even where it is not needed: the numbers after it stay the same
         zero = rng.random() < (self.gap_0_share or 0)
         if self.gap_0_share is not None:
@@ -85,10 +105,12 @@ class TrainingPairs(Dataset[Pair]):
         for skipped in range(GIVE_UP_AFTER):
             at = (index + skipped) % len(self)
             rng = np.random.default_rng(seed)
-            snippet, current = self.entries[at]
-            gap = self.draw_gap(at, rng)
+            snippet, current = self._entry(at)
+            gap = self._draw_gap(snippet, current, rng)
             try:
-                arrays = _read(snippet, current, gap, self.read_mask, self.with_flow)
+                arrays = _read(
+                    snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes
+                )
             except SampleError as error:
                 if not self.skip_damaged:
                     raise
@@ -107,10 +129,11 @@ class EvaluationPairs(Dataset[Pair]):
 
     Args:
         snippets: From a `find_snippets`. Those without labels are passed over.
-        read_mask: Reads a label file.
+        read_mask: Reads a label file; None for data of boxes alone.
         transform: (arrays, seed) -> arrays, such as `EvaluationTransform`; the seed is the index.
         gaps: The gaps.
         with_flow: Whether the exact flow comes along. Where it is not known, flow_known is False.
+        with_boxes: Whether boxes come along; all snippets must have them.
 
     Raises:
         ValueError: No frame is labelled, or none has a key frame at one of the gaps.
@@ -119,25 +142,22 @@ class EvaluationPairs(Dataset[Pair]):
     def __init__(
         self,
         snippets: Sequence[Snippet],
-        read_mask: ReadMask,
+        read_mask: ReadMask | None,
         transform: Transform,
         gaps: Sequence[int] = tuple(range(10)),
         with_flow: bool = False,
+        with_boxes: bool = False,
     ) -> None:
-        self.entries = [
-            (snippet, current, gap)
-            for snippet, current in _labelled(snippets)
-            for gap in gaps
-            if current - gap in snippet.frames
-        ]
-        if not self.entries:
+        self.snippets, self.entries = snippets, _with_gaps(snippets, gaps)
+        if not len(self.entries):
             raise ValueError(
                 f"no labelled frame has a key frame at one of the gaps {tuple(gaps)}: set "
                 "--data.val_gaps to gaps that exist, such as 0, or add the frames before the "
                 "labelled ones"
             )
-        self.read_mask, self.transform, self.with_flow = read_mask, transform, with_flow
-        self._last: tuple[str, np.ndarray, np.ndarray] | None = None
+        self.read_mask, self.transform = read_mask, transform
+        self.with_flow, self.with_boxes = with_flow, with_boxes
+        self._last: tuple[str, Arrays] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -148,63 +168,17 @@ class EvaluationPairs(Dataset[Pair]):
         Raises:
             SampleError: A file cannot be used; an evaluation that skips it compares to nothing.
         """
-        snippet, current, gap = self.entries[index]
+        number, current, gap = self.entries[index].tolist()
+        snippet = self.snippets[number]
         known = self._last
-        if known is None or known[0] != snippet.frames[current]:
-            known = None
-        arrays = _read(snippet, current, gap, self.read_mask, self.with_flow, known)
+        known = known[1] if known is not None and known[0] == snippet.frames[current] else None
+        arrays = _read(
+            snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes, known
+        )
         # the next entries are the same labelled frame with other gaps
-        self._last = (snippet.frames[current], arrays["current"], arrays["mask"])
+        kept = {n: arrays[n] for n in ("current", "mask", *_BOXES) if n in arrays}
+        self._last = (snippet.frames[current], kept)
         return _pair(self.transform(arrays, index), gap, index, 0)
-
-
-class DrawSampler(DistributedSampler):
-    """Draws (index, seed) for `TrainingPairs`, the same whatever the workers and machines.
-
-    Lightning replaces samplers under DDP, but not a `DistributedSampler`.
-
-    Args:
-        dataset: Only its length counts.
-        num_replicas: Number of processes.
-        rank: Number of this process.
-        seed: With the epoch, all that order and seeds depend on.
-        start: How many samples of this process the first epoch that is iterated passes over: the
-            rest of an epoch that was stopped in its middle. The length stays that of an epoch.
-
-    Raises:
-        ValueError: The data set is empty, or rank, seed or start is out of its range.
-    """
-
-    def __init__(
-        self,
-        dataset: Sized,
-        num_replicas: int = 1,
-        rank: int = 0,
-        seed: int = 0,
-        start: int = 0,
-    ) -> None:
-        if len(dataset) == 0:
-            raise ValueError("no samples to draw from: the data set is empty")
-        if seed < 0 or start < 0:
-            raise ValueError(f"seed {seed}, start {start}: want numbers from 0")
-        # Ranks of unequal length would wait for each other for ever: the tail goes, another
-        # one in each epoch. With fewer samples than ranks there is no whole round to keep.
-        drop_last = len(dataset) >= num_replicas
-        super().__init__(dataset, num_replicas, rank, seed=seed, drop_last=drop_last)
-        self.start = start
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        start, self.start = self.start, 0
-        root = np.random.SeedSequence(self.seed, spawn_key=(self.epoch,))
-        order = np.random.default_rng(root).permutation(len(self.dataset))
-        mine = np.resize(order, self.total_size)[self.rank :: self.num_replicas]
-        # the epoch is read now: a loader may still be handing this one out when the next is set
-        return self._draws(mine[start:], self.epoch)
-
-    def _draws(self, indices: np.ndarray, epoch: int) -> Iterator[tuple[int, int]]:
-        for index in indices.tolist():
-            sequence = np.random.SeedSequence(self.seed, spawn_key=(epoch, index))
-            yield index, int(sequence.generate_state(1)[0])
 
 
 def worker_init(worker_id: int) -> None:
@@ -212,31 +186,62 @@ def worker_init(worker_id: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _labelled(snippets: Sequence[Snippet]) -> list[tuple[Snippet, int]]:
-    entries = [(s, current) for s in snippets for current in sorted(s.labels)]
-    if not entries:
+def _labelled(snippets: Sequence[Snippet]) -> np.ndarray:
+    """Returns position of the snippet and number of the frame for each labelled frame.
+
+    (N, 2) int32, not a list: worker processes share an array, and each copies a list bit by bit.
+    """
+    parts = [
+        np.stack([np.full(len(s.labels), position, np.int32), sorted(s.labels)], 1, dtype=np.int32)
+        for position, s in enumerate(snippets)
+        if len(s.labels)
+    ]
+    if not parts:
         raise ValueError(f"no labelled frame in {len(snippets)} snippets: nothing to learn from")
-    return entries
+    return np.concatenate(parts)
+
+
+def _with_gaps(snippets: Sequence[Snippet], gaps: Sequence[int]) -> np.ndarray:
+    """Returns position of the snippet, number of the frame and gap of each pair, (N, 3) int32."""
+    _labelled(snippets)  # says so where nothing is labelled at all
+    parts = [np.empty((0, 3), np.int32)]
+    for position, snippet in enumerate(snippets):
+        frames = snippet.frames
+        rows = [(position, n, g) for n in sorted(snippet.labels) for g in gaps if n - g in frames]
+        parts.append(np.array(rows, np.int32).reshape(-1, 3))
+    return np.concatenate(parts)
 
 
 def _read(
     snippet: Snippet,
     current: int,
     gap: int,
-    read_mask: ReadMask,
+    read_mask: ReadMask | None,
     with_flow: bool,
-    known: tuple[str, np.ndarray, np.ndarray] | None = None,
+    with_boxes: bool,
+    known: Arrays | None = None,
 ) -> Arrays:
+    if with_boxes and snippet.boxes is None:
+        raise ValueError(
+            f"no boxes are known of snippet {snippet.name}: use data that has them, or set "
+            "with_boxes to false"
+        )
     paths = (snippet.frames[current - gap], snippet.frames[current], snippet.labels[current])
+    arrays, upright = dict(known or {}), not with_boxes
     try:
-        frame = read_image(paths[1]) if known is None else known[1]
-        mask = read_mask(paths[2]) if known is None else known[2]
-        key = read_image(paths[0]) if gap else frame
-        if mask.shape != frame.shape[:2]:
-            raise SampleError(
-                f"labels of another size: {_size(mask)}, but the frame is {_size(frame)}; "
-                "labels have one pixel for each pixel of their frame"
-            )
+        if known is None:
+            arrays["current"] = read_image(paths[1], upright)
+        frame = arrays["current"]
+        if read_mask is not None and known is None:
+            arrays["mask"] = mask = read_mask(paths[2])
+            if mask.shape != frame.shape[:2]:
+                raise SampleError(
+                    f"labels of another size: {_size(mask)}, but the frame is {_size(frame)}; "
+                    "labels have one pixel for each pixel of their frame"
+                )
+        if with_boxes and known is None:
+            arrays |= _boxes(snippet, current, frame)
+        key = read_image(paths[0], upright) if gap else frame
         if key.shape != frame.shape:
             raise SampleError(
                 f"frames of two sizes in one snippet: the key frame is {_size(key)}, the current "
@@ -247,10 +252,20 @@ def _read(
             f"{error} (snippet {snippet.name}, key frame {paths[0]}, current frame {paths[1]}, "
             f"labels {paths[2]})"
         ) from error
-    arrays = {"key": key, "current": frame, "mask": mask}
+    arrays["key"] = key
     if with_flow:
-        arrays |= _flow(snippet, current, gap, mask.shape)
+        arrays |= _flow(snippet, current, gap, frame.shape[:2])
     return arrays
+
+
+def _boxes(snippet: Snippet, current: int, frame: np.ndarray) -> Arrays:
+    boxes = snippet.boxes.boxes(current)
+    if boxes.frame_size is not None and tuple(boxes.frame_size) != frame.shape[:2]:
+        raise SampleError(
+            f"boxes of a frame of another size: {boxes.frame_size[0]}x{boxes.frame_size[1]}, but "
+            f"the frame is {_size(frame)}; copy frame and annotation again from their source"
+        )
+    return dict(zip(_BOXES, boxes[:3], strict=True))
 
 
 def _flow(snippet: Snippet, current: int, gap: int, shape: tuple[int, ...]) -> Arrays:
@@ -267,6 +282,7 @@ def _pair(arrays: Arrays, gap: int, index: int, skipped: int) -> Pair:
         planes = array.transpose(2, 0, 1) if array.ndim == 3 else array
         # a copy, always: at gap 0 both frames are one array, and one may be kept for the next pair
         tensors[name] = torch.from_numpy(planes.copy(order="C"))
+    tensors["size"] = torch.tensor(arrays["current"].shape[:2])
     numbers = {"gap": gap, "index": index, "skipped": skipped}
     return tensors | {name: torch.tensor(number) for name, number in numbers.items()}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NotRequired, Protocol, TypedDict
+from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 import numpy as np
 from torch import Tensor
@@ -28,6 +28,38 @@ class TrueFlow(Protocol):
         ...
 
 
+class Boxes(NamedTuple):
+    """The boxes of one frame; N may be 0.
+
+    `corners`: (N, 4) float32, x1, y1, x2, y2 in pixels of the frame, all inclusive: a box covers
+    the pixels x1 to x2, and its width is x2 - x1 + 1.
+    `labels`: (N,) int64, classes from 0. `tracks`: (N,) int64, the same for one object in every
+    frame of its snippet; -1 where it is not known.
+    `frame_size`: height and width of the frame that the boxes belong to, where the file tells.
+    """
+
+    corners: np.ndarray
+    labels: np.ndarray
+    tracks: np.ndarray
+    frame_size: tuple[int, int] | None = None
+
+
+class TrueBoxes(Protocol):
+    """The boxes of one snippet, read or looked up at each call: no object waits for each box."""
+
+    def boxes(self, frame: int) -> Boxes:
+        """Returns the boxes of a labelled frame.
+
+        Args:
+            frame: Number of the frame.
+
+        Raises:
+            FileNotFoundError: Their file is missing.
+            SampleError: Their file cannot be used.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Snippet:
     """Frames of one video in order, some of them labelled. Frames may be missing.
@@ -35,14 +67,17 @@ class Snippet:
     Args:
         name: Unique in its data set ("frankfurt/frankfurt_000001"); names messages and folders.
         frames: Frame number -> image file. Numbers of consecutive frames differ by 1.
-        labels: Frame number -> label file, for the labelled frames.
+        labels: Frame number -> label file, for the labelled frames: a mask, or the annotation of
+            boxes where the data set has no masks.
         truth: Exact flow, where it is known.
+        boxes: Boxes of the labelled frames, where they are known.
     """
 
     name: str
     frames: Mapping[int, str]
     labels: Mapping[int, str] = field(default_factory=dict)
     truth: TrueFlow | None = None
+    boxes: TrueBoxes | None = None
 
 
 class Snippets(list[Snippet]):
@@ -92,23 +127,39 @@ class Pair(TypedDict):
     """One (key, current) pair; a batch of them has a leading dimension B on every tensor.
 
     `key`, `current`: (3, H, W) uint8, RGB; float in [0, 1] only once on the device.
+    `size`: (2,) int64, height and width of key and current; in a batch of several sizes, which are
+    padded to the right and below, what is valid of them.
     `gap`: () int64, current index minus key index.
     `mask`: (h, w) uint8, train ids of the current frame, 255 ignored; in training h, w = H, W.
+    Absent where the data has boxes alone.
     `index`: () int64, position in the data set: counts each sample once under DDP.
     `skipped`: () int64, damaged samples passed over to find this one.
     `flow`: (2, h, w) float32, current -> key, in mask pixels; zero where `flow_known` is not.
     `flow_known`, `occluded`: (h, w) bool; occluded: the pixel is not to be seen in the key frame.
+    `boxes`: (N, 4) float32, x1, y1, x2, y2, inclusive, of the current frame: in training in pixels
+    of `current`, in evaluation in pixels of the frame on disk. Padding of a batch is rows of 0.
+    `box_labels`, `tracks`: (N,) int64, as in `Boxes`; -1 in padding.
+    `zoom`: (2,) float32, x and y: pixels of `current` for each pixel of `boxes`; 1 in training. A
+    box of `current` is x1 / zoom, (x2 + 1) / zoom - 1 there.
+    `frame_size`: (2,) int64, height and width of what `boxes` are in; `size` in training. Not to be
+    had from `size` and `zoom`, as 562 rows come from 720 at a zoom of 0.78125.
     """
 
     key: Tensor
     current: Tensor
+    size: Tensor
     gap: Tensor
-    mask: Tensor
     index: Tensor
     skipped: Tensor
+    mask: NotRequired[Tensor]
     flow: NotRequired[Tensor]
     flow_known: NotRequired[Tensor]
     occluded: NotRequired[Tensor]
+    boxes: NotRequired[Tensor]
+    box_labels: NotRequired[Tensor]
+    tracks: NotRequired[Tensor]
+    zoom: NotRequired[Tensor]
+    frame_size: NotRequired[Tensor]
 
 
 class Interval(TypedDict):

@@ -1,25 +1,16 @@
 """Exact flow and boxes of drawn videos: the file of a video's truth, written and read."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from dff.data.cityscapes import LABEL_ID_TO_BOX_CLASS
+from dff.data.samples import Boxes, SampleError
 from dff.data.street_drawing import DrawnVideo
 from dff.data.street_scene import THINGS
-
-
-class Boxes(NamedTuple):
-    """Visible boxes of one frame.
-
-    `corners`: (N, 4) float32, x1, y1, x2, y2, the right and bottom border outside the last pixel.
-    `labels`: (N,) int64, Cityscapes label ids. `tracks`: (N,) int64, the same in every frame.
-    """
-
-    corners: np.ndarray
-    labels: np.ndarray
-    tracks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,11 +33,12 @@ class StreetTruth:
         Args:
             current: Number of the frame on whose pixels the flow is defined.
             key: Number of another frame, or the same.
+
+        Raises:
+            FileNotFoundError: There is no file.
+            SampleError: The file is damaged.
         """
-        with np.load(self.path, allow_pickle=False) as file:
-            homographies, maps = file["homographies"], [file[_map(current)]]
-            maps.append(maps[0] if key == current else file[_map(key)])
-        shown, there = maps
+        homographies, shown, there = self._arrays("homographies", _map(current), _map(key))
         height, width = shown.shape
         if key == current:  # not by the inverse, which is 1e-12 off and thus outside at the border
             return np.zeros((height, width, 2), np.float32), np.zeros((height, width), bool)
@@ -77,13 +69,28 @@ class StreetTruth:
         return np.stack([key_x - x, key_y - y], -1).astype(np.float32), occluded
 
     def boxes(self, frame: int) -> Boxes:
-        """Returns the boxes of what is visible in a frame."""
-        with np.load(self.path, allow_pickle=False) as file:
-            rows = file["boxes"]
+        """Returns the boxes of what is visible in a frame, in the classes of `cityscapes`.
+
+        Raises:
+            FileNotFoundError: There is no file.
+            SampleError: The file is damaged.
+        """
+        (rows,) = self._arrays("boxes")
         rows = rows[rows[:, 0] == frame]
-        return Boxes(
-            rows[:, 3:].astype(np.float32), rows[:, 2].astype(np.int64), rows[:, 1].astype(np.int64)
-        )
+        corners = rows[:, 3:].astype(np.float32)
+        corners[:, 2:] -= 1  # the file has the border outside the last pixel
+        labels = LABEL_ID_TO_BOX_CLASS[rows[:, 2]].astype(np.int64)
+        return Boxes(corners, labels, rows[:, 1].astype(np.int64))
+
+    def _arrays(self, *names: str) -> list[np.ndarray]:
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                return [file[name] for name in names]
+        except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise SampleError(
+                f"{self.path} is damaged ({error}): delete it and the file named finished beside "
+                "the folder truth, and the video is drawn again"
+            ) from error
 
 
 def truth_for(root: str | Path, split: str, video_name: str) -> StreetTruth | None:

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from dff.data.cityscapes import (
+    BOX_CLASSES,
     CLASSES,
+    LABEL_ID_TO_BOX_CLASS,
     LABEL_ID_TO_TRAIN_ID,
     PALETTE,
     TRAIN_ID_TO_LABEL_ID,
     find_snippets,
+    read_instance_boxes,
     read_train_ids,
 )
 from dff.data.images import read_image, write_png
@@ -199,3 +202,76 @@ def test_the_real_thing_is_read():
     assert ids.shape == (1024, 2048) == read_image(snippet.frames[47552]).shape[:2]
     assert set(np.unique(ids)) <= {*range(19), 255}
     assert (ids[700:] == CLASSES.index("road")).mean() > 0.2
+
+
+def instances(path, *numbered):
+    """Writes an instanceIds file with rectangles (id, x1, y1, x2, y2), inclusive."""
+    ids = np.full((60, 100), 7, np.uint16)
+    for number, x1, y1, x2, y2 in numbered:
+        ids[y1 : y2 + 1, x1 : x2 + 1] = number
+    write_png(path, ids)
+
+
+def test_the_8_classes_of_boxes_are_those_with_instances():
+    assert BOX_CLASSES == (
+        *("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+    )
+    assert LABEL_ID_TO_BOX_CLASS[[24, 26, 33]].tolist() == [0, 2, 7]
+    assert (LABEL_ID_TO_BOX_CLASS >= 0).sum() == 8
+
+
+def test_instances_become_boxes_and_groups_do_not(tmp_path):
+    instances(
+        tmp_path / "a.png",
+        (26000, 0, 0, 10, 5),
+        (26001, 20, 30, 20, 30),  # one pixel
+        (24, 40, 0, 60, 20),  # a crowd
+        (24003, 90, 50, 99, 59),
+        (30001, 70, 5, 80, 9),  # a trailer, which is none of the classes
+    )
+    boxes = read_instance_boxes(tmp_path / "a.png")
+    assert boxes.corners.tolist() == [[90, 50, 99, 59], [0, 0, 10, 5], [20, 30, 20, 30]]
+    assert boxes.labels.tolist() == [0, 2, 2] and boxes.tracks.tolist() == [-1, -1, -1]
+    assert boxes.frame_size == (60, 100)
+    assert (boxes.corners.dtype, boxes.labels.dtype) == (np.float32, np.int64)
+    instances(tmp_path / "b.png")
+    assert read_instance_boxes(tmp_path / "b.png").corners.shape == (0, 4)
+
+
+def test_an_instances_file_that_cannot_be_used_is_named(tmp_path):
+    instances(tmp_path / "a.png", (7001, 0, 0, 10, 5))
+    with pytest.raises(SampleError, match=r"a\.png holds the instances 7001, but .* bicycle: use"):
+        read_instance_boxes(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:-20])
+    with pytest.raises(SampleError, match=r"b\.png is cut short"):
+        read_instance_boxes(tmp_path / "b.png")
+    with pytest.raises(FileNotFoundError, match=r"c\.png is missing.*unpack gtFine.*with_boxes"):
+        read_instance_boxes(tmp_path / "c.png")
+
+
+def test_snippets_know_their_boxes(tmp_path):
+    frame(tmp_path, "ulm", 3, 19)
+    labels(tmp_path, "ulm", 3, 19)
+    folder = tmp_path / "gtFine" / "train" / "ulm"
+    instances(folder / "ulm_000003_000019_gtFine_instanceIds.png", (33002, 3, 4, 5, 6))
+    (snippet,) = find_snippets(tmp_path, "train")
+    assert snippet.boxes.boxes(19).corners.tolist() == [[3, 4, 5, 6]]
+    better = {"ulm/ulm_000003": object()}
+    (snippet,) = find_snippets(tmp_path, "train", boxes=better.get)
+    assert snippet.boxes is better["ulm/ulm_000003"]
+
+
+@needs_mini
+def test_real_instances_lie_in_masks_of_their_class():
+    for snippet in find_snippets(MINI, "train"):
+        for number, path in snippet.labels.items():
+            boxes, mask = snippet.boxes.boxes(number), read_train_ids(path)
+            assert boxes.frame_size == mask.shape == (1024, 2048)
+            assert len(boxes.labels) > 0
+            for (x1, y1, x2, y2), label in zip(
+                boxes.corners.astype(int), boxes.labels, strict=True
+            ):
+                here = mask[y1 : y2 + 1, x1 : x2 + 1] == CLASSES.index(BOX_CLASSES[label])
+                # each border of the box touches the class
+                assert here[0].any() and here[-1].any()
+                assert here[:, 0].any() and here[:, -1].any()

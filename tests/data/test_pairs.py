@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import os
 from collections import Counter
@@ -9,10 +10,11 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from dff.data import cityscapes
+from dff.data.draws import DrawSampler, mix
 from dff.data.folder import MaskReader
 from dff.data.images import write_png
-from dff.data.pairs import DrawSampler, EvaluationPairs, TrainingPairs, worker_init
-from dff.data.samples import SampleError, Snippet
+from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
+from dff.data.samples import Boxes, SampleError, Snippet
 from dff.data.transforms import EvaluationTransform, TrainingTransform
 
 SHARED = Path(
@@ -81,6 +83,7 @@ def test_a_pair_has_the_types_that_it_promises(make):
         "flow": ((2, 64, 64), torch.float32),
         "flow_known": ((64, 64), torch.bool),
         "occluded": ((64, 64), torch.bool),
+        "size": ((2,), torch.int64),
         "gap": ((), torch.int64),
         "index": ((), torch.int64),
         "skipped": ((), torch.int64),
@@ -380,3 +383,115 @@ def test_real_frames_become_pairs():
     pairs = EvaluationPairs(val, cityscapes.read_train_ids, EvaluationTransform(512))
     assert [int(pairs[index]["gap"]) for index in range(len(pairs))] == [0, 1, 2, 3, 4]
     assert pairs[4]["key"].shape == (3, 512, 1024) and pairs[4]["mask"].shape == (1024, 2048)
+
+
+class Numbered:
+    """One box in each frame, whose corner is the number of the frame; none in frame 3."""
+
+    def __init__(self, frame_size=None):
+        self.frame_size = frame_size
+
+    def boxes(self, frame):
+        count = int(frame != 3)
+        corners = np.array([[frame, 2, frame + 9, 20]] * count, np.float32).reshape(-1, 4)
+        return Boxes(corners, np.full(count, 4), np.full(count, 70 + frame), self.frame_size)
+
+
+def boxed(snippet, source):
+    return dataclasses.replace(snippet, boxes=source)
+
+
+def test_boxes_are_those_of_the_current_frame(make):
+    snippet = boxed(make("a", range(8), [3, 7]), Numbered((64, 80)))
+    pairs = TrainingPairs([snippet], READ, PLAIN, gaps=(2, 2), with_boxes=True)
+    pair = pairs[1, 0]
+    assert pair["boxes"].tolist() == [[7, 2, 16, 20]] and pair["boxes"].dtype == torch.float32
+    assert pair["box_labels"].tolist() == [4] and pair["box_labels"].dtype == torch.int64
+    assert pair["tracks"].tolist() == [77] and pair["zoom"].tolist() == [1, 1]
+    assert pair["size"].tolist() == [64, 80]
+    empty = pairs[0, 0]
+    assert empty["boxes"].shape == (0, 4) and empty["box_labels"].shape == (0,)
+    assert "boxes" not in TrainingPairs([snippet], READ, PLAIN)[0, 0]
+
+
+def test_evaluation_gives_boxes_at_every_gap_and_reads_them_once(make):
+    source, asked = Numbered(), Counter()
+    boxes = source.boxes
+    source.boxes = lambda frame: asked.update([frame]) or boxes(frame)
+    snippet = boxed(make("a", range(8), [6, 7]), source)
+    transform = EvaluationTransform(128)
+    pairs = EvaluationPairs([snippet], READ, transform, range(3), with_boxes=True)
+    made = [pairs[index] for index in range(len(pairs))]
+    assert [pair["boxes"][0, 0] for pair in made] == [6, 6, 6, 7, 7, 7]
+    assert all(pair["zoom"].tolist() == [2, 2] for pair in made)
+    assert all(pair["size"].tolist() == [128, 160] for pair in made)
+    assert asked == {6: 1, 7: 1}
+
+
+def test_data_of_boxes_alone_needs_no_masks(make):
+    snippet = boxed(make("a", range(8), []), Numbered())
+    snippet = dataclasses.replace(snippet, labels={7: "no mask"})
+    pair = TrainingPairs([snippet], None, PLAIN, with_boxes=True)[0, 0]
+    assert "mask" not in pair and len(pair["boxes"]) == 1
+    pairs = EvaluationPairs([snippet], None, EvaluationTransform(), [0, 1], with_boxes=True)
+    assert all("mask" not in pairs[index] for index in range(2))
+
+
+def test_boxes_of_another_frame_are_named(make):
+    snippet = boxed(make("a", range(8), [7]), Numbered((80, 64)))
+    with pytest.raises(SampleError, match=r"boxes of a frame of another size: 80x64, .* 64x80"):
+        TrainingPairs([snippet], READ, PLAIN, with_boxes=True)[0, 0]
+    with pytest.raises(
+        ValueError, match=r"no boxes are known of snippet b: .* with_boxes to false"
+    ):
+        TrainingPairs([make("b", [4], [4])], READ, PLAIN, with_boxes=True)[0, 0]
+
+
+def test_a_clamped_gap_takes_the_first_frame_as_the_authors_do(make):
+    snippet = make("a", range(5, 25), [5, 8, 24])
+    counts = [
+        Counter(
+            TrainingPairs([snippet], READ, PLAIN, clamp_gaps=True).draw_gap(
+                index, np.random.default_rng(seed)
+            )
+            for seed in range(2000)
+        )
+        for index in range(3)
+    ]
+    assert counts[0] == {0: 2000}
+    assert sorted(counts[1]) == [0, 1, 2, 3]
+    assert abs(counts[1][3] - 1400) < 100  # gaps 3 to 9 of ten
+    assert sorted(counts[2]) == list(range(10))
+    holed = TrainingPairs([make("b", [0, 2, 9], [9])], READ, PLAIN, clamp_gaps=True)
+    assert sorted(gaps_of(holed)) == [0, 7, 9]
+
+
+def test_parts_are_mixed_by_their_ratio_and_nothing_comes_twice():
+    quotas = mix((60, 50), (2, 1))
+    assert quotas == [(range(60), 60), (range(60, 110), 30)]
+    assert mix((60, 10), (2, 1)) == [(range(60), 20), (range(60, 70), 10)]
+    sampler = DrawSampler(range(110), seed=1, quotas=quotas)
+    first = [index for index, _ in sampler]
+    sampler.set_epoch(1)
+    second = [index for index, _ in sampler]
+    assert len(sampler) == len(first) == len(set(first)) == 90
+    assert sum(index < 60 for index in first) == 60
+    assert {i for i in first if i >= 60} != {i for i in second if i >= 60}
+    assert 10 < sum(index < 60 for index in first[:30]) < 28  # and not part after part
+    ranks = [[i for i, _ in DrawSampler(range(110), 2, r, 1, quotas=quotas)] for r in range(2)]
+    assert sorted(ranks[0] + ranks[1]) == sorted(first)
+
+
+@pytest.mark.parametrize(
+    "counts, ratio, message",
+    [
+        ((3, 0), (2, 1), "parts of 3 and 0 samples .*: one is empty"),
+        ((3, 4), (2, 0), r"ratio \(2, 0\): want 2 numbers above 0"),
+        ((3, 4), (2,), r"ratio \(2,\): want 2 numbers above 0"),
+    ],
+)
+def test_parts_that_cannot_be_mixed_are_named(counts, ratio, message):
+    with pytest.raises(ValueError, match=message):
+        mix(counts, ratio)
+    with pytest.raises(ValueError, match="5 draws from 3 samples"):
+        DrawSampler(range(3), quotas=[(range(3), 5)])

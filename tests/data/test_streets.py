@@ -22,6 +22,7 @@ from dff.data.streets import (
 )
 
 TINY = StreetSettings(train_videos=1, val_videos=1, frames=12, val_frames=12, height=96, width=192)
+THING_IDS = [24, 25, 26, 27, 28, 31, 32, 33]
 CLASSES = [7, 8, 11, 20, 21, 23, 24, 26, 27, 33]
 
 
@@ -179,8 +180,9 @@ def test_boxes_enclose_the_visible_pixels(root: Path) -> None:
         instances = read(mask_file(root, "train", frame, "instanceIds"))
         boxes = truth.boxes(frame)
         found = []
-        for (x1, y1, x2, y2), label, track in zip(*boxes, strict=True):
-            inside = instances[int(y1) : int(y2), int(x1) : int(x2)]
+        for (x1, y1, x2, y2), number, track in zip(*boxes[:3], strict=True):
+            inside = instances[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1]
+            label = THING_IDS[number]
             wanted = instance_of.get(int(track))
             if wanted is None:
                 candidates = [i for i in np.unique(inside) if i // 1000 == label]
@@ -193,9 +195,19 @@ def test_boxes_enclose_the_visible_pixels(root: Path) -> None:
     assert len(set(instance_of.values())) == len(instance_of) > 4
 
 
+def test_a_damaged_truth_is_named(root: Path, tmp_path: Path) -> None:
+    good = (root / "truth" / "train" / "streets_000000.npz").read_bytes()
+    for damaged in (good[:-300], good[:200] + bytes(200) + good[400:], b"", b"text"):
+        (tmp_path / "streets_000000.npz").write_bytes(damaged)
+        with pytest.raises(SampleError, match=r"streets_000000\.npz is damaged .*: delete it"):
+            truth = StreetTruth(str(tmp_path / "streets_000000.npz"))
+            [truth.boxes(frame) for frame in range(2)]
+            truth.flow(1, 0)
+
+
 def fits(mask: np.ndarray, box: tuple[float, float, float, float]) -> bool:
     y, x = np.nonzero(mask)
-    return len(x) > 0 and (x.min(), y.min(), x.max() + 1, y.max() + 1) == tuple(box)
+    return len(x) > 0 and (x.min(), y.min(), x.max(), y.max()) == tuple(box)
 
 
 def test_copied_labels_lose_a_third_at_gap_nine() -> None:

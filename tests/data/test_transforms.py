@@ -1,10 +1,17 @@
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from dff.data.transforms import EvaluationTransform, TrainingTransform, Window
+from dff.data.images import read_image
+from dff.data.transforms import EvaluationTransform, TrainingTransform
+from dff.data.windows import Window
 
 FRAME = (160, 224)
+SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
+VID_FRAME = SHARED / "data/vid_mini/ILSVRC2015/Data/VID/val/ILSVRC2015_val_00007010" / "000000.JPEG"
 
 
 def smooth(height=FRAME[0], width=FRAME[1], seed=0, sigma=6):
@@ -212,3 +219,158 @@ def test_evaluation_leaves_frames_of_no_wanted_size_alone():
     assert all(out[name] is arrays[name] for name in arrays)
     with pytest.raises(ValueError, match="a short side of 32 is too small"):
         EvaluationTransform(32)
+
+
+def with_boxes(arrays, corners, tracks=None):
+    corners = np.array(corners, np.float32).reshape(-1, 4)
+    numbers = np.arange(len(corners)) if tracks is None else np.array(tracks)
+    return arrays | {"boxes": corners, "box_labels": numbers % 3, "tracks": numbers + 100}
+
+
+def rectangles(count, seed, size=FRAME):
+    """A frame of filled rectangles that do not touch, each with a colour and a box of its own."""
+    draw = np.random.default_rng(seed)
+    frame, corners = np.zeros((*size, 3), np.uint8), []
+    cells = draw.permutation([(x, y) for x in range(0, 200, 40) for y in range(0, 150, 50)])
+    for number, (x, y) in enumerate(cells[:count].tolist()):
+        x1, y1 = x + draw.integers(0, 12), y + draw.integers(0, 15)
+        x2, y2 = x1 + draw.integers(5, 24), y1 + draw.integers(5, 30)
+        frame[y1 : y2 + 1, x1 : x2 + 1] = 40 * (number + 1)
+        corners.append((x1, y1, x2, y2))
+    return frame, np.array(corners, np.float32)
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (0.4, 0.9), (1.1, 2.0)])
+@pytest.mark.parametrize("flip", [0, 1])
+def test_a_box_stays_around_its_rectangle(scale, flip):
+    transform = TrainingTransform((96, 128), scale, flip, least_visible=0)
+    for seed in range(40):
+        frame, corners = rectangles(5, seed)
+        labels = frame[..., 0]
+        arrays = with_boxes({"key": frame, "current": frame, "mask": labels}, corners)
+        out = transform(arrays, seed)
+        assert out["current"].shape == (96, 128, 3) and out["zoom"].tolist() == [1, 1]
+        assert out["frame_size"].tolist() == [96, 128]
+        for box, number in zip(out["boxes"], out["tracks"] - 100, strict=True):
+            rows, columns = np.nonzero(out["mask"] == 40 * (number + 1))
+            if not len(rows):  # a sliver of less than half a pixel at the border
+                assert min(box[2] - box[0], box[3] - box[1]) < 1
+                continue
+            around = (columns.min(), rows.min(), columns.max(), rows.max())
+            assert np.abs(box - around).max() <= (0 if scale == (1, 1) else 1.01)
+        seen = {value for value in np.unique(out["mask"]) if 0 < value < 255}
+        assert seen <= {40 * (number - 99) for number in out["tracks"]}
+        assert (out["box_labels"] == (out["tracks"] - 100) % 3).all()
+
+
+def test_borders_of_a_box_are_clipped_to_the_window_and_its_area_is_exact():
+    window = Window(10, 20, 100, 60, (120, 200))
+    boxes, left = window.boxes(np.array([[0, 0, 19, 39], [50, 30, 59, 49], [0, 0, 5, 5]]))
+    assert boxes[:2].tolist() == [[0, 0, 19, 39], [80, 20, 99, 59]]
+    assert left.tolist() == [0.25, 1, 0]
+
+
+def test_a_box_is_dropped_where_too_little_of_it_is_left():
+    # a window that covers exactly the left half of the frame
+    frame = np.zeros((96, 256, 3), np.uint8)
+    corners = [(118, 10, 137, 19), (122, 10, 141, 19), (126, 10, 127, 19), (10, 10, 19, 19)]
+    shares = {100: 0.5, 101: 0.3, 102: 1.0, 103: 1.0}
+
+    def tracks(least):
+        transform = TrainingTransform((96, 128), flip=0, least_visible=least)
+        transform.window = lambda size, rng: Window(0, 0, 128, 96, (96, 128))
+        return transform(with_boxes(pair(frame, frame), corners), 0)["tracks"].tolist()
+
+    for least in (0, 0.3, 0.31, 0.6, 1):
+        assert tracks(least) == [track for track, share in shares.items() if share >= least]
+
+
+def test_a_box_outside_is_dropped_even_where_nothing_need_be_left():
+    frame = np.zeros((96, 256, 3), np.uint8)
+    transform = TrainingTransform((96, 128), flip=0, least_visible=0)
+    transform.window = lambda size, rng: Window(0, 0, 128, 96, (96, 128))
+    out = transform(with_boxes(pair(frame, frame), [(200, 5, 210, 9), (128, 5, 140, 9)]), 0)
+    assert out["boxes"].shape == (0, 4) and out["box_labels"].shape == out["tracks"].shape == (0,)
+
+
+def test_whole_frames_lose_no_box():
+    corners = [(0, 0, 0, 0), (223, 159, 223, 159), (0, 0, 223, 159), (5, 7, 6, 100)]
+    for transform in (
+        TrainingTransform(None, flip=0.5, least_visible=1),
+        TrainingTransform(None, flip=0.5, short_side=70, longest=90, least_visible=1),
+        TrainingTransform(None, scale=(0.7, 2), short_side=100, least_visible=1),
+    ):
+        for seed in range(20):
+            out = transform(with_boxes(pair(smooth(), smooth()), corners), seed)
+            height, width = out["current"].shape[:2]
+            assert len(out["boxes"]) == 4
+            assert (out["boxes"] >= 0).all() and (out["boxes"] < (width, height) * 2).all()
+            assert (out["boxes"][:, 2:] >= out["boxes"][:, :2]).all()
+
+
+def test_a_frame_without_boxes_stays_one():
+    out = ANY(with_boxes(pair(smooth(), smooth()), []), 3)
+    assert out["boxes"].shape == (0, 4) and out["boxes"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "frame, size",
+    [
+        ((720, 1280), (562, 1000)),  # 562.5 goes to the even number
+        ((480, 640), (600, 800)),
+        ((360, 640), (562, 1000)),
+        ((600, 1000), (600, 1000)),
+        ((500, 375), (800, 600)),
+        ((1500, 500), (1000, 333)),
+    ],
+)
+def test_frames_are_resized_by_the_authors_rule(frame, size):
+    picture = smooth(*frame)
+    out = EvaluationTransform(600, 1000)({"key": picture, "current": picture})
+    trained = TrainingTransform(None, flip=0, short_side=600, longest=1000)(
+        {"key": picture, "current": picture}, 0
+    )
+    assert out["current"].shape[:2] == size
+    assert np.array_equal(out["current"], trained["current"])
+
+
+def test_evaluation_leaves_the_boxes_and_says_the_zoom():
+    arrays = with_boxes(affine_pair(), [(3, 4, 50, 60)])
+    out = EvaluationTransform(80)(arrays)
+    assert out["boxes"] is arrays["boxes"] and out["zoom"].tolist() == [0.5, 0.5]
+    assert out["frame_size"].tolist() == list(FRAME)
+    out = EvaluationTransform(320, 400)(arrays)
+    assert out["current"].shape[1] == 400 and np.allclose(out["zoom"], 400 / 224)
+    assert EvaluationTransform()(arrays)["zoom"].tolist() == [1, 1]
+    assert "zoom" not in EvaluationTransform(80)(affine_pair())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(size=(64, 64), short_side=600), "a size cuts a window, a short side takes whole"),
+        (dict(size=None, short_side=32), "a short side of 32 is too small"),
+        (dict(size=None, longest=1000), "longest 1000 with short_side None: want a short side"),
+        (dict(size=None, short_side=600, longest=500), "longest 500 with short_side 600"),
+        (dict(size=None, least_visible=2), "least_visible 2: want a number from 0 to 1"),
+    ],
+)
+def test_a_wrong_side_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingTransform(**arguments)
+
+
+@pytest.mark.skipif(
+    not (SHARED / "reference" / "preprocess.npz").is_file() or not VID_FRAME.is_file(),
+    reason=f"no reference vectors and frames below {SHARED}: set DFF_SHARED",
+)
+def test_frames_are_resized_as_the_authors_code_resizes_them():
+    with np.load(SHARED / "reference" / "preprocess.npz") as file:
+        wanted, shape = file["resized_u8_rows_200_264_cols_300_428"], file["resized_shape"]
+        original = file["orig_u8_rows_240_360_cols_370_560"]
+        scale = float(file["scale"])
+    frame = read_image(VID_FRAME)
+    assert np.array_equal(frame[240:360, 370:560, ::-1], original)
+    out = EvaluationTransform(600, 1000)(with_boxes({"key": frame, "current": frame}, []))
+    assert out["current"].shape == tuple(shape) and out["zoom"].tolist() == [scale, scale]
+    assert np.array_equal(out["current"][200:264, 300:428, ::-1], wanted)

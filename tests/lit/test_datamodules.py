@@ -1,11 +1,13 @@
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.data import Subset
+from vid_layout import box_of, write_vid
 
 from dff.data.samples import SampleError
-from dff.lit.datamodules import Cityscapes, to_unit_range
+from dff.lit.datamodules import Cityscapes, Folder, ImageNetVID, PairData, to_unit_range
 
 
 def test_frames_leave_as_rgb_in_0_to_1(small_streets):
@@ -68,3 +70,103 @@ def test_a_missing_root_is_said_at_once(small_module, trainer, tmp_path):
     data = Cityscapes(root=str(tmp_path / "nowhere"), num_workers=0)
     with pytest.raises(FileNotFoundError, match=r"nowhere.*--data\.root"):
         trainer(max_steps=1).fit(small_module(), data)
+
+
+def test_streets_give_boxes_with_masks_where_asked(small_streets):
+    data = small_streets(with_boxes=True)
+    assert data.box_classes[:3] == ("person", "rider", "car") and len(data.box_classes) == 8
+    pairs = data.evaluation_pairs([0, 1], with_flow=True).dataset
+    seen = 0
+    for index in range(len(pairs)):
+        pair = pairs[index]
+        assert pair["boxes"].shape == (len(pair["tracks"]), 4)
+        for (x1, y1, x2, y2), label in zip(
+            pair["boxes"].int().tolist(), pair["box_labels"].tolist(), strict=True
+        ):
+            here = pair["mask"][y1 : y2 + 1, x1 : x2 + 1] == 11 + label
+            assert here[0].any() and here[-1].any() and here[:, 0].any() and here[:, -1].any()
+            seen += 1
+    assert seen > 10
+    batch = next(iter(small_streets(with_boxes=True, val_batch_size=3).evaluation_pairs([0])))
+    assert batch["boxes"].shape[::2] == (3, 4)
+    assert (batch["box_labels"] >= 0).sum() == (batch["tracks"] >= 0).sum()
+    assert "boxes" not in next(iter(small_streets().evaluation_pairs([0])))
+
+
+def test_a_data_set_without_boxes_says_so(tmp_path):
+    (tmp_path / "classes.txt").write_text("road\ncar\n")
+    with pytest.raises(ValueError, match=r"Folder knows no boxes: set --data\.with_boxes"):
+        Folder(str(tmp_path), with_boxes=True)
+
+
+@pytest.fixture
+def vid(tmp_path, monkeypatch):
+    monkeypatch.setenv("DFF_CACHE", str(tmp_path / "cache"))
+    root = write_vid(tmp_path / "ILSVRC2015")
+
+    def make(**kwargs):
+        settings = {"short_side": 80, "longest": 100, "num_workers": 0, "val_every": 5}
+        return ImageNetVID(str(root), **{**settings, **kwargs})
+
+    return make
+
+
+def started(data, **kwargs):
+    """The data as a trainer at the beginning of a fit would have it."""
+    progress = SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(ready=0)))
+    data.trainer = SimpleNamespace(
+        fit_loop=SimpleNamespace(epoch_loop=progress),
+        state=SimpleNamespace(fn="fit"),
+        **{"world_size": 1, "global_rank": 0, **kwargs},
+    )
+    data.prepare_data()
+    return data
+
+
+def test_imagenet_vid_mixes_videos_and_images_two_to_one(vid):
+    data = started(vid(batch_size=3))
+    assert data.quotas() == [(range(22), 6), (range(22, 25), 3)]
+    batches = list(data.train_dataloader())
+    assert len(batches) == 3
+    index = torch.cat([batch["index"] for batch in batches])
+    assert len(set(index.tolist())) == 9 and (index >= 22).sum() == 3
+    assert all((batch["gap"][batch["index"] >= 22] == 0).all() for batch in batches)
+    assert len(list(started(vid(batch_size=5, vid_to_det=None)).train_dataloader())) == 5
+    assert started(vid(train_sets=["VID_train"])).quotas() is None
+
+
+def test_frames_of_several_sizes_share_a_batch(vid):
+    (batch,) = started(vid(batch_size=9)).train_dataloader()
+    height, width = batch["size"].amax(0).tolist()
+    assert batch["current"].shape == (9, 3, height, width) and width == 100
+    assert len(set(map(tuple, batch["size"].tolist()))) > 2
+    assert "mask" not in batch and batch["zoom"].tolist() == [[1, 1]] * 9
+    for row, (height, width) in enumerate(batch["size"].tolist()):
+        boxes = batch["boxes"][row][batch["box_labels"][row] >= 0]
+        assert (boxes[:, 2] <= width - 1).all() and (boxes[:, 3] <= height - 1).all()
+        assert not batch["boxes"][row][batch["box_labels"][row] < 0].any()
+
+
+def test_imagenet_vid_is_evaluated_in_pixels_of_the_frames(vid):
+    batches = list(vid(val_gaps=[0, 4]).val_dataloader())
+    # frames 4 and 9 of the one video of 12
+    assert [int(batch["gap"]) for batch in batches] == [0, 4, 0, 4]
+    assert batches[0]["boxes"][0].tolist() == [list(box_of(4, 0)), list(box_of(4, 1))]
+    assert batches[0]["size"].tolist() == [[71, 100]]
+    assert batches[0]["frame_size"].tolist() == [[80, 112]]
+    torch.testing.assert_close(batches[0]["zoom"], torch.full((1, 2), 100 / 112))
+
+
+def test_imagenet_vid_can_be_named_on_the_command_line(vid, tmp_path):
+    from jsonargparse import ArgumentParser  # once imported, it warns wherever a worker starts
+
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(PairData, "data")
+    root = f"--data.root={tmp_path / 'ILSVRC2015'}"
+    args = parser.parse_args(["--data=ImageNetVID", root, "--data.batch_size=2"])
+    made = parser.instantiate(args).data
+    assert (made.batch_size, made.clamp_gaps, made.with_boxes) == (2, True, True)
+    assert (made.training_transform.short_side, made.evaluation_transform.longest) == (600, 1000)
+    assert len(made.box_classes) == 30 and "short_side" in str(args)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--data=ImageNetVID", root, "--data.with_boxes=false"])

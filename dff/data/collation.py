@@ -1,0 +1,46 @@
+"""Pairs of several sizes as one batch: padded to the right and below, and what is valid is told."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from dff.data.samples import IGNORED, Pair
+from dff.data.windows import PADDING_COLOUR
+
+_PLANES = {"key": 0, "current": 0, "mask": IGNORED, "flow": 0, "flow_known": 0, "occluded": 0}
+"""What each kind of planes (..., H, W) is padded with; the frames get a colour after that."""
+_ROWS = {"boxes": 0, "box_labels": -1, "tracks": -1}
+"""What each kind of rows (N, ...) is padded with."""
+
+
+def collate(pairs: Sequence[Pair]) -> Pair:
+    """Joins pairs to a batch; for a DataLoader.
+
+    Frames are padded to the largest height and width among them with the colour that the networks
+    see as nothing, masks with 255, flow with zeros that are not known, and boxes to the largest
+    number of them with rows of 0 whose label and track are -1. `size` says which part of each frame
+    is valid. Pairs of one size and one number of boxes are joined as they are.
+
+    Args:
+        pairs: All with the same keys.
+    """
+    padded = [dict(pair) for pair in pairs]
+    for name in padded[0].keys() & (_PLANES.keys() | _ROWS.keys()):
+        tensors = [pair[name] for pair in padded]
+        rank = tensors[0].ndim
+        wanted = [max(tensor.shape[axis] for tensor in tensors) for axis in range(rank)]
+        for pair, tensor in zip(padded, tensors, strict=True):
+            if list(tensor.shape) != wanted:
+                pair[name] = _pad(name, tensor, wanted)
+    return default_collate(padded)
+
+
+def _pad(name: str, tensor: Tensor, wanted: list[int]) -> Tensor:
+    value = _PLANES[name] if name in _PLANES else _ROWS[name]
+    larger = torch.full(wanted, value, dtype=tensor.dtype)
+    if name in ("key", "current"):
+        larger[:] = torch.tensor(PADDING_COLOUR, dtype=tensor.dtype)[:, None, None]
+    larger[tuple(slice(length) for length in tensor.shape)] = tensor
+    return larger
