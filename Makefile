@@ -3,10 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check
+.PHONY: demo demo-detection demo-joint test check
 
 demo: $(VENV)/.installed
 	$(RUN) scripts/demo.py
+
+demo-detection: $(VENV)/.installed
+	$(RUN) scripts/demo.py --task detection
+
+demo-joint: $(VENV)/.installed
+	$(RUN) scripts/demo.py --task joint
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest

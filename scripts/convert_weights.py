@@ -3,8 +3,9 @@
     python scripts/convert_weights.py rfcn_dff_flownet_vid-0000.params dff_vid.pth
 
 INPUT is a .params file with the arrays of Deep Feature Flow, of a ResNet or of FlowNet. OUTPUT is
-a state dict with the names of a DeepFeatureFlow: `feature_network.` and `flow_network.`. Each
-array is reported as used or left over.
+a state dict with the names of a DeepFeatureFlow: `feature_network.`, `flow_network.` and
+`heads.detection.`. Each array is reported as used or left over; `rfcn_bbox_weight_test` and its
+bias are left over, for they are `rfcn_bbox_weight` times what the head multiplies by itself.
 """
 
 import argparse

@@ -26,28 +26,21 @@ from dff.lit.datamodules import Streets, to_unit_range
 from dff.lit.poster import draw_poster
 
 ROOT = Path(__file__).parents[1]
-ROW = (
-    "key_duration",
-    "miou_mean",
-    "miou_worst",
-    "copy_miou_mean",
-    "no_scale_miou_mean",
-    "no_flow_miou_mean",
-    "epe",
-    "epe_zero",
-    "fps",
-    "speedup",
-    "speedup_eq7",
-)
+CONFIG = {"segmentation": "demo", "detection": "demo_detection", "joint": "demo_joint"}
+ACCURACY = ("{}_mean", "{}_worst", "copy_{}_mean", "no_scale_{}_mean", "no_flow_{}_mean")
+SPEED = ("epe", "epe_zero", "fps", "speedup", "speedup_eq7")
 
 
 def main() -> None:
     """Runs the scripts a user would run, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--task", choices=CONFIG, default="segmentation")
+    parser.add_argument("--output", type=Path, help="default: runs/ and the name of the config")
     parser.add_argument("--videos", type=int, help="training videos to draw (default: the set's)")
     parser.add_argument("--steps", type=int, nargs=2, help="steps of the flow network and of DFF")
     args = parser.parse_args()
+    config = CONFIG[args.task]
+    args.output = args.output or Path("runs") / config
     started = time.perf_counter()
     if args.output.exists() and not (args.output / "demo_flow").is_dir():
         raise ValueError(f"{args.output} holds no demo: choose a new folder with --output")
@@ -55,24 +48,19 @@ def main() -> None:
     settings = ["--output", str(args.output), "--trainer.precision", fast_precision()]
     if args.videos:
         settings += ["--data.train_videos", str(args.videos)]
-    flow_steps, steps = (
-        (["--trainer.max_steps", str(n)] for n in args.steps)
-        if args.steps
-        else (
-            [],
-            [],
-        )
-    )
+    limits = [["--trainer.max_steps", str(n)] for n in args.steps or ()] or [[], []]
+    flow_steps, steps = limits
     script("fit.py", "--config", str(ROOT / "configs/demo_flow.yaml"), *settings, *flow_steps)
     flow = last_checkpoint(args.output / "demo_flow")
     weights = ["--model.flow_weights", str(flow)]
-    script("fit.py", "--config", str(ROOT / "configs/demo.yaml"), *settings, *weights, *steps)
-    model = last_checkpoint(args.output / "demo")
+    script("fit.py", "--config", str(ROOT / f"configs/{config}.yaml"), *settings, *weights, *steps)
+    model = last_checkpoint(args.output / config)
     run = args.output / "evaluation" / "version_0"
     videos = ["--data.train_videos", str(args.videos)] if args.videos else []
     script(
         *("evaluate.py", str(model), "--data", "Streets", *videos, "--data.val_batch_size", "10"),
         *("--data.val_every", "3", "--ablations", "true", "--output", str(run.parent)),
+        *([] if args.task == "segmentation" else ["--data.with_boxes", "true"]),
     )
     shutil.copy(model, args.output / "model.ckpt")
     for name in ("video_predictor.json", "accuracy_speed.png"):
@@ -83,10 +71,13 @@ def main() -> None:
     video = args.output / "held_out.mp4"
     write_video(video, fresh[0])
     script("predict.py", str(model), str(video), "--output", str(args.output / "predictions"))
-    write_poster(args.output / "poster.png", model, fresh[1], report)
+    if args.task == "segmentation":
+        write_poster(args.output / "poster.png", model, fresh[1], report)
+    measures = [name for name in ("miou", "map") if f"frame_{name}" in report]
+    columns = ["key_duration", *(c.format(m) for m in measures for c in ACCURACY), *SPEED]
     summary = {
-        "frame_miou": report["frame_miou"],
-        "rows": [{name: row[name] for name in ROW} for row in report["rows"]],
+        **{f"frame_{name}": report[f"frame_{name}"] for name in measures},
+        "rows": [{name: row[name] for name in columns} for row in report["rows"]],
         "seconds_total": time.perf_counter() - started,
     }
     (args.output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from dff.lit import optimizers
-from dff.lit.metrics import GapConfusion, class_iou, counted_here, mean_iou
+from dff.lit.accuracy import MEASURES, GapAccuracy, mean_of, truth_size
+from dff.lit.average_precision import Protocol
+from dff.lit.metrics import counted_here
 from dff.models import presets
 from dff.models.recognizer import recognize_interval
 from dff.models.weights import load_weights
@@ -23,6 +25,9 @@ class LitDFF(L.LightningModule):
         feature_channels: Channels of the features (the paper: 1024).
         heads: Task -> weight of its loss.
         num_classes: Classes of the segmentation.
+        num_box_classes: Classes of the detection.
+        detection: Further settings of `DetectionHead`, such as `anchor_scales`.
+        box_metric: "vid" (official), "voc" (IoU 0.5) or "coco" average precision.
         task_layers: Learnable layers in the task network (Table 5).
         stride_in: Which convolution of a bottleneck has the stride: "first" (official code) or
             "second" (torchvision, and its weights).
@@ -48,6 +53,9 @@ class LitDFF(L.LightningModule):
         feature_channels: int = 1024,
         heads: dict[str, float] | None = None,
         num_classes: int = 19,
+        num_box_classes: int = 30,
+        detection: dict[str, Any] | None = None,
+        box_metric: Protocol = "vid",
         task_layers: presets.TaskLayers = 1,
         stride_in: Literal["first", "second"] = "first",
         batch_norm: Literal["frozen", "trained"] = "frozen",
@@ -79,6 +87,8 @@ class LitDFF(L.LightningModule):
             flow_network,
             heads=list(self.loss_weights),
             num_classes=num_classes,
+            num_box_classes=num_box_classes,
+            detection=detection,
             task_layers=task_layers,
         )
         # bf16 on a CPU, and tensor cores, are fast in this layout alone; frames come in it too.
@@ -86,6 +96,7 @@ class LitDFF(L.LightningModule):
         self.frozen = optimizers.freeze(self.model, lr_factors or {})
         self.classes: list[str] = [f"class {i}" for i in range(num_classes)]
         self.palette: list[list[int]] = []
+        self.box_classes: list[str] = [f"class {i}" for i in range(num_box_classes)]
         self.train()  # the trainer keeps the modes that it finds
 
     # ----------------------------------------------------------------- set-up
@@ -94,9 +105,9 @@ class LitDFF(L.LightningModule):
         """Takes the classes from the data, and pre-trained weights where training begins."""
         data = getattr(self.trainer, "datamodule", None)
         if stage in ("fit", "validate") and data is not None:
-            self._take_classes(data.classes, data.palette)
+            self._take_classes(data)
             self.val_gaps = list(data.val_gaps)
-            self.confusion = GapConfusion(self.val_gaps, self.hparams.num_classes)
+            self.accuracy = self.new_accuracy(self.val_gaps)
         if stage == "fit" and not self.trainer.ckpt_path:
             for features in self._features:
                 self.print(load_weights(features, self.hparams.weights))
@@ -108,22 +119,37 @@ class LitDFF(L.LightningModule):
                 self.print(report)
         self._features = []
 
-    def _take_classes(self, classes: list[str], palette: list[list[int]]) -> None:
-        if len(classes) != self.hparams.num_classes:
-            raise ValueError(
-                f"the model has {self.hparams.num_classes} classes and the data {len(classes)}: "
-                f"set --model.num_classes {len(classes)}, or take data of the model's classes"
-            )
-        self.classes, self.palette = list(classes), [list(map(int, c)) for c in palette]
+    def new_accuracy(self, gaps: list[int]) -> GapAccuracy:
+        """What counts the accuracy of this model's heads."""
+        settings = self.hparams
+        return GapAccuracy(
+            list(self.loss_weights),
+            gaps,
+            settings.num_classes,
+            settings.num_box_classes,
+            settings.box_metric,
+        )
+
+    def _take_classes(self, data: Any) -> None:
+        if "segmentation" in self.loss_weights:
+            _check_number(len(data.classes), self.hparams.num_classes, "num_classes")
+            self.classes = list(data.classes)
+            self.palette = [list(map(int, colour)) for colour in data.palette]
+        if "detection" in self.loss_weights:
+            names = data.box_classes
+            _check_number(len(names), self.hparams.num_box_classes, "num_box_classes")
+            self.box_classes = list(names)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Names and colours travel with the weights, so that predict needs nothing else."""
         checkpoint["classes"], checkpoint["palette"] = self.classes, self.palette
+        checkpoint["box_classes"] = self.box_classes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes names and colours back."""
         self.classes = checkpoint.get("classes", self.classes)
         self.palette = checkpoint.get("palette", self.palette)
+        self.box_classes = checkpoint.get("box_classes", self.box_classes)
 
     def train(self, mode: bool = True) -> "LitDFF":
         """Frozen parts stay in eval mode: their batch-norm statistics do not move."""
@@ -157,23 +183,26 @@ class LitDFF(L.LightningModule):
         return total
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Counts the labels of the pairs, by gap."""
+        """Counts what the heads find in the current frames of the pairs, by gap."""
         features = self.model(batch["key"], batch["current"], batch["gap"])
-        labels = self.model.predict(features, batch["mask"].shape[-2:])["segmentation"]
+        frame = tuple(batch["current"].shape[-2:])
+        predictions = self.model.predict(features, truth_size(batch), frame)
         kept = counted_here(batch["index"], self.global_rank, self.trainer.world_size)
-        self.confusion.update(labels[kept], batch["mask"][kept], batch["gap"][kept])
+        self.accuracy.update(predictions, batch, kept)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the mIoU for each gap, their mean, and the IoU of each class over all gaps."""
-        confusion = self.confusion.compute()
-        self.confusion.reset()
-        by_gap = mean_iou(confusion).nan_to_num()
-        self.log("val/miou", by_gap.mean().float(), prog_bar=True)
-        for gap, value in zip(self.val_gaps, by_gap.float(), strict=True):
-            self.log(f"val/miou_gap_{gap}", value)
-        for name, value in zip(self.classes, class_iou(confusion.sum(0)).float(), strict=True):
-            if not value.isnan():
-                self.log(f"val/iou_{name.replace(' ', '_')}", value)
+        """Logs the mIoU or mAP for each gap, their mean, and those of each class."""
+        for head, result in self.accuracy.compute().items():
+            measure = MEASURES[head]
+            by_gap = result["by_gap"].nan_to_num()
+            self.log(f"val/{measure}", mean_of(by_gap), prog_bar=True)
+            for gap, value in zip(self.val_gaps, by_gap.float(), strict=True):
+                self.log(f"val/{measure}_gap_{gap}", value)
+            names = self.classes if head == "segmentation" else self.box_classes
+            for name, value in zip(names, result["by_class"].float(), strict=True):
+                if not value.isnan():
+                    self.log(f"val/{measure[1:]}_{name.replace(' ', '_')}", value)
+        self.accuracy.reset()
 
     def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any] | None:
         """Recognises one interval of a video; None where the video could not be read on."""
@@ -183,3 +212,11 @@ class LitDFF(L.LightningModule):
         predictions = recognize_interval(self.model, batch["input"], batch["frames"].shape[-2:])
         predictions = {name: value.cpu() for name, value in predictions.items()}
         return {**predictions, "seconds": time.perf_counter() - started}
+
+
+def _check_number(found: int, wanted: int, setting: str) -> None:
+    if found != wanted:
+        raise ValueError(
+            f"the model has {wanted} classes and the data {found}: "
+            f"set --model.{setting} {found}, or take data of the model's classes"
+        )

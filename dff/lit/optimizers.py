@@ -6,6 +6,8 @@ import lightning as L
 import torch
 from torch import nn
 
+from dff.lit.sgd import SGD
+
 OptimizerName = Literal["sgd", "adamw"]
 
 
@@ -84,7 +86,7 @@ def configure(
     if not settings:
         raise ValueError("lr_factors: every part has factor 0, so nothing is left to train")
     if optimizer == "sgd":
-        sgd = torch.optim.SGD(settings, lr=lr, momentum=momentum)
+        sgd = SGD(settings, lr=lr, momentum=momentum)
         schedule = torch.optim.lr_scheduler.MultiStepLR(sgd, milestones, gamma=0.1)
         return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
     if total_steps < 1:

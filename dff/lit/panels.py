@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
-from dff.lit.drawing import colour_labels
+from dff.lit.drawing import colour_labels, draw_boxes
 from dff.lit.flow import LitFlow
 from dff.lit.metrics import flow_in_image_pixels
 
@@ -29,27 +29,62 @@ def log_video(trainer: L.Trainer, name: str, file: Path) -> None:
             logger.log_video(name, [str(file)], step=trainer.global_step)
 
 
+def log_boxes(trainer: L.Trainer, name: str, rows: list[dict[str, Any]], names: list[str]) -> None:
+    """Sends pictures with found and true boxes to W&B in its own format, to be filtered there."""
+    labels = dict(enumerate(names))
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+            boxes = [
+                {
+                    kind: {
+                        "box_data": [_wandb_box(b, names) for b in row[kind]],
+                        "class_labels": labels,
+                    }
+                    for kind in ("predictions", "ground_truth")
+                }
+                for row in rows
+            ]
+            pictures = [row["picture"].numpy() for row in rows]
+            logger.log_image(name, pictures, step=trainer.global_step, boxes=boxes)
+
+
+def _wandb_box(row: list[float], names: list[str]) -> dict[str, Any]:
+    x1, y1, x2, y2, score, label = row
+    return {
+        "position": {"minX": x1, "minY": y1, "maxX": x2, "maxY": y2},
+        "domain": "pixel",
+        "class_id": int(label),
+        "box_caption": f"{names[int(label)]} {score:.2f}",
+        "scores": {"score": score},
+    }
+
+
 def plot_accuracy_speed(report: dict[str, Any], file: Path) -> None:
     """Accuracy against speed over the key durations, as the paper's Figure 3."""
     rows = report["rows"]
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    axes = figure.subplots()
+    measures = {n: m for n, m in (("miou", "mIoU"), ("map", "mAP")) if f"{n}_mean" in rows[0]}
+    figure = Figure(figsize=(5 * len(measures), 3.6), layout="constrained")
     fps = [row["fps"] for row in rows]
-    axes.plot(fps, [row["miou_mean"] for row in rows], "o-", label="Deep Feature Flow")
-    if "copy_miou_mean" in rows[0]:
-        axes.plot(fps, [row["copy_miou_mean"] for row in rows], "o--", label="copied, no flow")
-        axes.legend()
-    for row in rows:
-        axes.annotate(
-            f"l = {row['key_duration']}",
-            (row["fps"], row["miou_mean"]),
-            textcoords="offset points",
-            xytext=(4, 5),
-        )
-    axes.set_xlabel("frames per second")
-    axes.set_ylabel("mIoU, mean over the offsets")
-    axes.margins(x=0.15)
-    axes.grid(alpha=0.3)
+    for axes, (name, title) in zip(
+        figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True
+    ):
+        axes.plot(fps, [row[f"{name}_mean"] for row in rows], "o-", label="Deep Feature Flow")
+        if f"copy_{name}_mean" in rows[0]:
+            copied = [row[f"copy_{name}_mean"] for row in rows]
+            axes.plot(fps, copied, "o--", label="copied, no flow")
+            axes.legend()
+        for row in rows:
+            if row[f"{name}_mean"] is not None:
+                axes.annotate(
+                    f"l = {row['key_duration']}",
+                    (row["fps"], row[f"{name}_mean"]),
+                    textcoords="offset points",
+                    xytext=(4, 5),
+                )
+        axes.set_xlabel("frames per second")
+        axes.set_ylabel(f"{title}, mean over the offsets")
+        axes.margins(x=0.15)
+        axes.grid(alpha=0.3)
     figure.savefig(file, dpi=130)
 
 
@@ -80,8 +115,11 @@ class Panels(L.Callback):
         file = folder / f"step_{trainer.global_step:06d}.png"
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
             rows = [_panel(trainer, pl_module, batch) for batch in self._batches]
+        boxes = [row.pop("boxes") for row in rows if "boxes" in row]
         _draw(rows, file)
         log_picture(trainer, "val/pairs", file)
+        if boxes:
+            log_boxes(trainer, "val/boxes", boxes, pl_module.box_classes)
 
     def _choose(self, trainer: L.Trainer) -> list[dict[str, Tensor]]:
         """Pairs spread over the held-out split, at the largest gap that validation uses."""
@@ -115,10 +153,26 @@ def _panel(
         row["true flow"] = wheels[1]
         return row
     features = module.model(key, current, batch["gap"])
-    labels = module.model.predict(features, size)["segmentation"][0]
+    shown = (current * 255).byte().cpu()
+    found = {k: v.cpu() for k, v in module.model.predict(features, size).items()}
     row["scale field"] = scale[0].float().mean(0).cpu()
-    row["prediction"] = colour_labels(labels, module.palette)
-    row["truth"] = colour_labels(batch["mask"][0], module.palette)
+    if "segmentation" in found:
+        row["prediction"] = colour_labels(found["segmentation"][0], module.palette)
+        row["truth"] = colour_labels(batch["mask"][0], module.palette)
+    if "detection" in found:
+        zoom = batch["zoom"].repeat(1, 2) if "zoom" in batch else torch.ones(1, 4)
+        corners = batch["boxes"][0].cpu() * zoom.cpu()
+        labels = batch["box_labels"][0].cpu()
+        true = torch.cat([corners, torch.ones(len(labels), 1), labels[:, None]], 1)
+        picture = shown[0].permute(1, 2, 0)
+        row["boxes found"] = draw_boxes(picture, found["detection"][0], module.box_classes)
+        row["true boxes"] = draw_boxes(picture, true, module.box_classes)
+        sure = found["detection"][0]
+        row["boxes"] = {
+            "picture": picture,
+            "predictions": sure[sure[:, 4] >= 0.1].tolist(),
+            "ground_truth": true[labels >= 0].tolist(),
+        }
     return row
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from dff.data.video_writer import VideoWriter
-from dff.lit.drawing import overlay
-from dff.lit.metrics import GapConfusion, GapEndPointError, flow_in_image_pixels, mean_iou
+from dff.lit.accuracy import MEASURES, truth_size
+from dff.lit.drawing import draw_predictions
+from dff.lit.metrics import GapEndPointError, flow_in_image_pixels
 from dff.lit.module import LitDFF
 from dff.lit.panels import log_picture, log_video, plot_accuracy_speed
 from dff.lit.speed import Speed, measure_speed
@@ -89,8 +90,7 @@ class VideoPredictor(L.Callback):
     def _accuracy(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
         gaps = list(range(max(self.key_durations)))
         ways: tuple[Propagation, ...] = ("full", *(ABLATIONS if self.ablations else ()))
-        classes = module.hparams.num_classes
-        confusion = {how: GapConfusion(gaps, classes).to(module.device) for how in ways}
+        accuracy = {how: module.new_accuracy(gaps).to(module.device) for how in ways}
         errors = GapEndPointError(gaps).to(module.device)
         data = trainer.datamodule
         model = module.model
@@ -99,20 +99,22 @@ class VideoPredictor(L.Callback):
         )
         for batch in loader:
             batch = data.on_after_batch_transfer(_to(batch, module.device), 0)
+            frame, size = tuple(batch["current"].shape[-2:]), truth_size(batch)
             features = model.encode(batch["key"])
             flow, scale = model.flow_network(batch["current"], batch["key"])
             is_key = (batch["gap"] == 0).view(-1, 1, 1, 1)
+            every = torch.ones_like(batch["gap"], dtype=torch.bool)
             for how in ways:
                 carried = features if how == "copy" else carry(features, flow, scale, how)
-                labels = model.predict(
-                    torch.where(is_key, features, carried), batch["mask"].shape[-2:]
-                )["segmentation"]
-                confusion[how].update(labels, batch["mask"], batch["gap"])
+                found = model.predict(torch.where(is_key, features, carried), size, frame)
+                accuracy[how].update(found, batch, every)
             if "flow" in batch:
-                sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
-                flow = flow_in_image_pixels(flow, *sizes)
+                flow = flow_in_image_pixels(flow, frame, batch["flow"].shape[-2:])
                 errors.update(flow, batch["flow"], batch["flow_known"], batch["gap"])
-        report = {"miou": {how: mean_iou(c.compute()).tolist() for how, c in confusion.items()}}
+        report: dict[str, Any] = {MEASURES[head]: {} for head in module.loss_weights}
+        for how, counted in accuracy.items():
+            for head, result in counted.compute().items():
+                report[MEASURES[head]][how] = result["by_gap"].tolist()
         if self.ablations:
             epe, epe_zero = errors.compute()
             report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
@@ -136,22 +138,24 @@ class VideoPredictor(L.Callback):
 
     def _join(self, accuracy: dict[str, Any], speed: dict[str, Any]) -> dict[str, Any]:
         report = schedule_rows(speed["rows"], speed["complexity"])
+        measures = [name for name in MEASURES.values() if name in accuracy]
         for row in report["rows"]:
             duration = row["key_duration"]
-            by_gap = accuracy["miou"]["full"][:duration]
-            known = [value for value in by_gap if value == value]  # an offset may have no pair
-            row |= {"miou_mean": _mean(known), "miou_worst": min(known)}
+            for name in measures:
+                by_gap = accuracy[name]
+                known = [v for v in by_gap["full"][:duration] if v == v]  # an offset may lack pairs
+                row |= {f"{name}_mean": _mean(known), f"{name}_worst": min(known, default=None)}
+                for how in by_gap.keys() - {"full"}:
+                    row[f"{how}_{name}_mean"] = _mean(by_gap[how][:duration])
             if self.ablations:
-                for how in ABLATIONS:
-                    row[f"{how}_miou_mean"] = _mean(accuracy["miou"][how][:duration])
                 for name in ("epe", "epe_zero"):  # at gap 0 there is no flow to be wrong
                     row[name] = _mean(accuracy[name][1:duration])
         return {
-            "frame_miou": accuracy["miou"]["full"][0],
+            **{f"frame_{name}": accuracy[name]["full"][0] for name in measures},
             "size": speed["size"],
             "ms_decode": speed["ms_decode"],
             **report,
-            "miou_by_gap": accuracy["miou"],
+            **{f"{name}_by_gap": accuracy[name] for name in measures},
             "epe_by_gap": accuracy.get("epe"),
             "epe_zero_by_gap": accuracy.get("epe_zero"),
         }
@@ -180,9 +184,14 @@ class VideoPredictor(L.Callback):
         with VideoWriter(file, 10, frames[0].shape[-2:]) as writer:
             for start in range(0, len(frames), duration):
                 interval = torch.cat(frames[start : start + duration])
-                labels = recognize_interval(module.model, interval.to(module.device))
-                shown = (interval * 255).byte()
-                for picture in overlay(shown, labels["segmentation"], module.palette):
+                found = recognize_interval(module.model, interval.to(module.device))
+                pictures = draw_predictions(
+                    (interval * 255).byte(),
+                    {head: value.cpu() for head, value in found.items()},
+                    module.palette,
+                    module.box_classes,
+                )
+                for picture in pictures:
                     writer.write(picture.numpy())
         log_video(trainer, "video/overlay", file)
 
@@ -215,26 +224,23 @@ def schedule_rows(speeds: Sequence[Speed], cost: Complexity) -> dict[str, Any]:
 
 def table(report: dict[str, Any]) -> str:
     """The report as text: what a key duration costs and gives, and when propagation pays."""
-    columns = {
-        "l": ("key_duration", "{:d}"),
-        "mIoU": ("miou_mean", "{:.3f}"),
-        "worst": ("miou_worst", "{:.3f}"),
-        "copy": ("copy_miou_mean", "{:.3f}"),
-        "S = 1": ("no_scale_miou_mean", "{:.3f}"),
-        "flow = 0": ("no_flow_miou_mean", "{:.3f}"),
-        "EPE px": ("epe", "{:.2f}"),
-        "zero flow": ("epe_zero", "{:.2f}"),
-        "fps": ("fps", "{:.1f}"),
-        "ms key": ("ms_key", "{:.1f}"),
-        "ms other": ("ms_current", "{:.1f}"),
-        "speed-up": ("speedup", "{:.2f}"),
-        "Eq. 7": ("speedup_eq7", "{:.2f}"),
-        "ratio": ("ratio", "{:.2f}"),
-    }
-    shown = {title: c for title, c in columns.items() if c[0] in report["rows"][0]}
-    lines = [[*shown]]
+    columns = [
+        ("l", "key_duration", "{:d}"),
+        *_accuracy_columns("mIoU", "miou"),
+        *_accuracy_columns("mAP", "map"),
+        ("EPE px", "epe", "{:.2f}"),
+        ("zero flow", "epe_zero", "{:.2f}"),
+        ("fps", "fps", "{:.1f}"),
+        ("ms key", "ms_key", "{:.1f}"),
+        ("ms other", "ms_current", "{:.1f}"),
+        ("speed-up", "speedup", "{:.2f}"),
+        ("Eq. 7", "speedup_eq7", "{:.2f}"),
+        ("ratio", "ratio", "{:.2f}"),
+    ]
+    shown = [column for column in columns if column[1] in report["rows"][0]]
+    lines = [[title for title, _, _ in shown]]
     for row in report["rows"]:
-        values = [(row[name], form) for name, form in shown.values()]
+        values = [(row[name], form) for _, name, form in shown]
         lines.append(["-" if v is None else form.format(v) for v, form in values])
     widths = [max(len(line[i]) for line in lines) for i in range(len(shown))]
     text = [
@@ -250,6 +256,17 @@ def table(report: dict[str, Any]) -> str:
     elif report["ms_current"] is not None:
         facts.append("propagation does not pay: it costs no less than the network on each frame")
     return "\n".join([*text, "; ".join(facts)])
+
+
+def _accuracy_columns(title: str, name: str) -> list[tuple[str, str, str]]:
+    titles = {
+        title: f"{name}_mean",
+        "worst": f"{name}_worst",
+        "copy": f"copy_{name}_mean",
+        "S = 1": f"no_scale_{name}_mean",
+        "flow = 0": f"no_flow_{name}_mean",
+    }
+    return [(title, key, "{:.3f}") for title, key in titles.items()]
 
 
 def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Predictions to disk while predicting: an overlay video, label pictures and timings."""
+"""Predictions to disk while predicting: overlay video, label pictures, boxes and timings."""
 
 import json
 import os
@@ -18,17 +18,19 @@ from dff.data.images import write_png
 from dff.data.samples import Interval
 from dff.data.video import VideoInput
 from dff.data.video_writer import VideoWriter
-from dff.lit.drawing import overlay
+from dff.lit.detection_files import DetectionFiles
+from dff.lit.drawing import draw_predictions
 from dff.lit.module import LitDFF
 
 LabelIds = Literal["train", "cityscapes", "none"]
 
 
 class PredictionWriter(L.Callback):
-    """Writes, for each video, NAME.mp4, the label pictures NAME/*.png, and last NAME.json.
+    """Writes, for each video, NAME.mp4, what the heads found, and last NAME.json.
 
-    NAME.json marks a video as finished; until then everything has another name, so an interrupted
-    run never looks finished.
+    A segmentation is written as label pictures NAME/*.png, detections as NAME.boxes.json and
+    NAME.boxes.txt. NAME.json marks a video as finished; until then everything has another name, so
+    an interrupted run never looks finished.
 
     Args:
         folder: Where to write.
@@ -37,6 +39,7 @@ class PredictionWriter(L.Callback):
         draw_overlay: Write the overlay video.
         labels: Ids in the label pictures: "train" ids, "cityscapes" ids for the official
             evaluation, or "none" to write no pictures.
+        threshold: Boxes with a lower score are written and not drawn.
     """
 
     def __init__(
@@ -45,9 +48,12 @@ class PredictionWriter(L.Callback):
         settings: dict[str, Any],
         draw_overlay: bool = True,
         labels: LabelIds = "train",
+        threshold: float = 0.5,
     ) -> None:
-        self.folder = Path(folder)
-        self.settings = {**settings, "overlay": draw_overlay, "labels": labels}
+        self.folder, self.threshold = Path(folder), threshold
+        self.settings = {
+            **settings, "overlay": draw_overlay, "labels": labels, "threshold": threshold,
+        }  # fmt: skip
         self.draw_overlay, self.labels = draw_overlay, labels
         self.failed: dict[str, str] = {}
         self._video: _OpenVideo | None = None
@@ -109,7 +115,8 @@ class PredictionWriter(L.Callback):
 
     def _fail(self, batch: Interval, reason: str) -> None:
         if batch["name"] not in self.failed:
-            self.failed[batch["name"]] = f"{batch['path']}: {reason}"
+            named = batch["path"] in reason
+            self.failed[batch["name"]] = reason if named else f"{batch['path']}: {reason}"
         if self._video is not None:
             self._video.abort()
         if batch["last"]:
@@ -132,6 +139,7 @@ class _OpenVideo:
         self.name = first["name"]
         self.pictures = writer.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
+        self.boxes: DetectionFiles | None = None
         self.aborted = False
         self.frames = 0
         self.seconds = dict.fromkeys(("decode", "network", "write"), 0.0)
@@ -144,19 +152,30 @@ class _OpenVideo:
         if self.aborted:
             return
         started = time.perf_counter()
-        labels: Tensor = outputs["segmentation"]
+        found = {name: v for name, v in outputs.items() if isinstance(v, Tensor)}
+        count = len(interval["frames"])
         if self.writer.draw_overlay:
-            self._write_overlay(interval, labels, module)
-        if self.writer.labels != "none":
-            self._write_pictures(interval, labels)
-        self.frames += len(labels)
+            self._write_overlay(interval, found, module)
+        if "segmentation" in found and self.writer.labels != "none":
+            self._write_pictures(interval, found["segmentation"])
+        if "detection" in found:
+            if self.boxes is None:
+                self.boxes = DetectionFiles(self.writer.folder, self.name)
+            self.boxes.write(interval["start"], found["detection"])
+        self.frames += count
         self.seconds["decode"] += interval["decode_seconds"]
         self.seconds["network"] += outputs["seconds"]
         self.seconds["write"] += time.perf_counter() - started
-        self.bar.update(len(labels))
+        self.bar.update(count)
 
-    def _write_overlay(self, interval: Interval, labels: Tensor, module: LitDFF) -> None:
-        pictures = overlay(interval["frames"].cpu(), labels, module.palette).numpy()
+    def _write_overlay(self, interval: Interval, found: dict[str, Tensor], module: LitDFF) -> None:
+        pictures = draw_predictions(
+            interval["frames"].cpu(),
+            found,
+            module.palette,
+            module.box_classes,
+            self.writer.threshold,
+        ).numpy()
         # A bright line below the key frames shows the schedule at work.
         height = pictures.shape[1]
         pictures[0, -max(2, height // 100) :] = 255
@@ -184,12 +203,15 @@ class _OpenVideo:
         # Results of other settings stay whole until here, and then nothing of them is left.
         target = self.writer.folder / f"{self.name}.json"
         target.unlink(missing_ok=True)
-        target.with_suffix(".mp4").unlink(missing_ok=True)
+        for suffix in (".mp4", ".boxes.json", ".boxes.txt"):
+            target.with_name(self.name + suffix).unlink(missing_ok=True)
         shutil.rmtree(self.writer.folder / self.name, ignore_errors=True)
         if self.overlay is not None:
             self.overlay.close()
-        if self.writer.labels != "none":
+        if self.pictures.exists():
             os.replace(self.pictures, self.writer.folder / self.name)
+        if self.boxes is not None:
+            self.boxes.close()
         total = time.perf_counter() - self.started
         report = {
             "input": interval["path"],
@@ -211,6 +233,8 @@ class _OpenVideo:
         self.aborted = True
         if self.overlay is not None:
             self.overlay.abort()
+        if self.boxes is not None:
+            self.boxes.abort()
         shutil.rmtree(self.pictures, ignore_errors=True)
         self._close_bar()
 

@@ -106,7 +106,7 @@ class DeepFeatureFlow(nn.Module):
         return torch.where((gap > 0).view(-1, 1, 1, 1), propagated, features)
 
     def losses(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """Head -> part -> loss on the features of the current frames; a head's loss is their sum."""
+        """Head -> part -> loss of the current frames; the loss of a head is the sum of its parts."""
         features = self.tail(features)
         return {name: head.loss(features, targets) for name, head in self.heads.items()}
 

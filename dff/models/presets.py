@@ -1,7 +1,7 @@
 """The networks of the paper by name."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -9,11 +9,12 @@ from dff.models.dff import DeepFeatureFlow
 from dff.models.flownet import FlowNet
 from dff.models.flownet_inception import FlowNetInception
 from dff.models.resnet import ResNet, split
+from dff.models.rfcn import DetectionHead
 from dff.models.segmentation import SegmentationHead
 
 FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
-HeadName = Literal["segmentation"]
+HeadName = Literal["segmentation", "detection"]
 TaskLayers = Literal[0, 1, 5, 12, 21]
 
 
@@ -49,6 +50,8 @@ def deep_feature_flow(
     *,
     heads: Sequence[HeadName] = ("segmentation",),
     num_classes: int = 19,
+    num_box_classes: int = 30,
+    detection: Mapping[str, Any] | None = None,
     task_layers: TaskLayers = 1,
 ) -> DeepFeatureFlow:
     """Joins a feature network, a flow network and heads.
@@ -58,24 +61,32 @@ def deep_feature_flow(
         flow: Name of the flow network.
         heads: The tasks.
         num_classes: Classes of the segmentation.
-        task_layers: Learnable layers left to the task network (Table 5): 1 is the score layer
-            alone; 5, 12, 21 take the last layers of the feature network too; 0 propagates scores.
+        num_box_classes: Classes of the detection.
+        detection: Further settings of `DetectionHead`, such as its anchors.
+        task_layers: Learnable layers left to the task networks (Table 5): 1 is each head's own
+            layer alone; 5, 12, 21 take the last layers of the feature network too; 0 propagates
+            the scores of the segmentation.
     """
-    unknown = set(heads) - {"segmentation"}
-    if unknown or not heads:
-        raise ValueError(f"heads {list(heads)}: wanted one or more of segmentation")
+    wanted = get_args(HeadName)
+    if not heads or set(heads) - set(wanted):
+        raise ValueError(f"heads {list(heads)}: wanted one or more of {', '.join(wanted)}")
     channels = features.out_channels
     if task_layers == 0:
+        if list(heads) != ["segmentation"]:
+            raise ValueError(
+                f"task_layers 0 propagates the scores of the segmentation, and heads are "
+                f"{list(heads)}: take heads [segmentation], or task_layers 1 or more"
+            )
         scores = SegmentationHead(channels, num_classes)
         return DeepFeatureFlow(
             nn.Sequential(features, scores),
             flow_network(flow, num_classes),
             {"segmentation": SegmentationHead(num_classes, num_classes, learned=False)},
         )
+    made: dict[str, nn.Module] = {}
+    if "segmentation" in heads:
+        made["segmentation"] = SegmentationHead(channels, num_classes)
+    if "detection" in heads:
+        made["detection"] = DetectionHead(channels, num_box_classes, **(detection or {}))
     front, tail = split(features, task_layers)
-    return DeepFeatureFlow(
-        front,
-        flow_network(flow, front.out_channels),
-        {"segmentation": SegmentationHead(channels, num_classes)},
-        tail,
-    )
+    return DeepFeatureFlow(front, flow_network(flow, front.out_channels), made, tail)

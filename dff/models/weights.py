@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dff.models.mxnet_params import is_params, read_params
+from dff.models.rfcn import OFFICIAL_NAMES
 
 TORCHVISION = "torchvision:"
 
@@ -128,7 +129,8 @@ def from_official(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], 
         arrays: Name -> array, with or without `arg:` and `aux:`.
 
     Returns:
-        Name -> tensor with the prefix `feature_network.` or `flow_network.`; names left over.
+        Name -> tensor with the prefix `feature_network.`, `flow_network.` or `heads.`; names left
+        over.
     """
     state, left_over = {}, []
     for name, array in arrays.items():
@@ -154,6 +156,8 @@ def official_name(name: str) -> str | None:
         return _resnet_name(*unit.groups())
     if encoder := _FLOWNET_ENCODER.fullmatch(name):
         return f"flow_network.encoder.{encoder[1].removeprefix('flow_')}.{encoder[2]}"
+    if layer in OFFICIAL_NAMES and kind in ("weight", "bias"):
+        return f"heads.detection.{OFFICIAL_NAMES[layer]}.{kind}"
     if layer in _FLOWNET_DECODER and kind in ("weight", "bias"):
         return f"flow_network.decoder.{_FLOWNET_DECODER[layer]}.{kind}"
     return None

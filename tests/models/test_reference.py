@@ -4,7 +4,6 @@ The vectors were produced by running that code on MXNet; they are not part of th
 DFF_SHARED to the folder that holds `reference/`. Run with -rP to see the errors reached.
 """
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -14,11 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from dff.models.flownet import FlowNet
-from dff.models.mxnet_params import write_params
 from dff.models.resnet import ResNet
 from dff.models.warp import warp
-from dff.models.weights import load_weights
 
 SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 FOLDER = SHARED / "reference"
@@ -26,32 +22,6 @@ pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(), reason=f"no reference vectors at {FOLDER}: set DFF_SHARED"
 )
 SIZES = ["96x160", "101x163"]
-HEADS = ("rpn_", "rfcn_")
-
-
-@pytest.fixture(scope="session")
-def networks(tmp_path_factory):
-    """ResNet-101 and FlowNet with the rule's weights, by way of a .params file."""
-    spec = importlib.util.spec_from_file_location("reference_weights", FOLDER / "weights.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    shapes = json.loads((FOLDER / "params.json").read_text())
-    path = tmp_path_factory.mktemp("official") / "rfcn_dff_flownet_vid-0000.params"
-    arrays = {
-        f"{kind}:{name}": rule.make_param(name, shape)
-        for kind in ("arg", "aux")
-        for name, shape in shapes[kind].items()
-    }
-    write_params(path, arrays)
-    resnet, flownet = ResNet(101).eval(), FlowNet().eval()
-    reports = load_weights(resnet, path), load_weights(flownet, path)
-    path.unlink()
-    # Every array has a place in exactly one network, but for those of the detection head.
-    taken = sum(len(report.used) for report in reports)
-    heads = [name for name in arrays if name.split(":")[1].startswith(HEADS)]
-    assert taken + len(heads) == len(arrays)
-    assert all(report.missing == () for report in reports)
-    return resnet, flownet
 
 
 def vectors(name):

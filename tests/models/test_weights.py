@@ -137,18 +137,19 @@ def test_official_names():
         "Convolution5_scale_weight": "flow_network.decoder.scale.weight",
     }
     assert {name: official_name(name) for name in names} == names
-    others = ["rpn_cls_score_weight", "rfcn_bbox_weight_test", "fc1000_bias", "conv7_weight"]
-    assert [official_name(name) for name in others] == [None] * 4
+    assert official_name("rpn_cls_score_weight") == "heads.detection.rpn.scores.weight"
+    others = ["rfcn_bbox_weight_test", "fc1000_bias", "conv7_weight"]
+    assert [official_name(name) for name in others] == [None] * 3
 
 
 def test_official_arrays_reach_the_network_whole_or_not_at_all(tmp_path):
     arrays = {
-        "arg:rpn_cls_score_weight": np.zeros((1, 1), np.float32),
+        "arg:rfcn_cls_weight_test": np.zeros((1, 1), np.float32),
         "arg:conv1_weight": np.ones((64, 3, 7, 7), np.float32),
     }
     state, left_over = from_official(arrays)
     assert set(state) == {"feature_network.conv1.weight"}
-    assert left_over == ["arg:rpn_cls_score_weight"]
+    assert left_over == ["arg:rfcn_cls_weight_test"]
     write_params(tmp_path / "x.params", arrays)
     network = ResNet(50)
     before = network.conv1.weight.clone()
@@ -256,18 +257,23 @@ def test_script_converts_and_reports_each_array(tmp_path, capsys):
     arrays = {
         "arg:conv1_weight": np.ones((64, 3, 7, 7), np.float32),
         "arg:flow_conv1_bias": np.ones(64, np.float32),
-        "arg:rfcn_cls_bias": np.ones(4, np.float32),
+        "arg:rfcn_bbox_bias": np.ones(4, np.float32),
+        "arg:rfcn_bbox_bias_test": np.ones(4, np.float32),
     }
     source, target = tmp_path / "x.params", tmp_path / "x.pth"
     write_params(source, arrays)
     assert convert_weights([str(source), str(target)]) == 0
     state = torch.load(target, weights_only=True)
-    assert set(state) == {"feature_network.conv1.weight", "flow_network.encoder.conv1.bias"}
+    assert set(state) == {
+        "feature_network.conv1.weight",
+        "flow_network.encoder.conv1.bias",
+        "heads.detection.deltas.bias",
+    }
     out = capsys.readouterr().out
-    assert "left over  arg:rfcn_cls_bias" in out and "2 arrays used, 1 left over" in out
+    assert "left over  arg:rfcn_bbox_bias_test" in out and "3 arrays used, 1 left over" in out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.params", "x.pth"]
 
-    write_params(source, {"arg:rfcn_cls_bias": arrays["arg:rfcn_cls_bias"]})
+    write_params(source, {"arg:fc1000_bias": np.ones(4, np.float32)})
     assert convert_weights([str(source), str(target)]) == 1
     assert "no array of ResNet or FlowNet" in capsys.readouterr().err
     assert set(torch.load(target, weights_only=True)) == set(state)

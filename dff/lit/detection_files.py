@@ -1,0 +1,66 @@
+"""The detections of a video to disk, as it is predicted: COCO's results format and VID's text."""
+
+import json
+import os
+from pathlib import Path
+
+from torch import Tensor
+
+
+class DetectionFiles:
+    """Writes NAME.boxes.json and NAME.boxes.txt; both have another name until `close`.
+
+    JSON is COCO's results format: `image_id` is the number of the frame from 0, `category_id` the
+    class from 1, `bbox` x, y, width, height. A line of the text has frame from 0, class from 1,
+    score, x1, y1, x2, y2, with the decimals of the official evaluation (4 and 2). Boxes are in
+    pixels of the video; x2 and y2 belong to the box, so a width is x2 - x1 + 1.
+
+    Args:
+        folder: Where to write.
+        name: Of the video.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.targets = [folder / f"{name}.boxes{suffix}" for suffix in (".json", ".txt")]
+        self.parts = [path.with_name(f".{path.name}.part") for path in self.targets]
+        self.json, self.text = (path.open("w") for path in self.parts)
+        self.first = True
+
+    def write(self, start: int, detections: Tensor) -> None:
+        """Adds frames.
+
+        Args:
+            start: Number of the first of them.
+            detections: (n, D, 6): x1, y1, x2, y2, score, class from 0; class -1 is an empty row.
+        """
+        for frame, rows in enumerate(detections.float().tolist(), start):
+            for x1, y1, x2, y2, score, label in rows:
+                if label < 0:
+                    continue
+                box = [round(v, 2) for v in (x1, y1, x2 - x1 + 1, y2 - y1 + 1)]
+                entry = {
+                    "image_id": frame,
+                    "category_id": int(label) + 1,
+                    "bbox": box,
+                    "score": round(score, 4),
+                }
+                self.json.write(("[\n" if self.first else ",\n") + json.dumps(entry))
+                self.first = False
+                self.text.write(
+                    f"{frame} {int(label) + 1} {score:.4f} {x1:.2f} {y1:.2f} {x2:.2f} {y2:.2f}\n"
+                )
+
+    def close(self) -> None:
+        """Gives both files their names."""
+        self.json.write("[]\n" if self.first else "\n]\n")
+        for stream, part, target in zip(
+            (self.json, self.text), self.parts, self.targets, strict=True
+        ):
+            stream.close()
+            os.replace(part, target)
+
+    def abort(self) -> None:
+        """Removes both files."""
+        for stream, part in zip((self.json, self.text), self.parts, strict=True):
+            stream.close()
+            part.unlink(missing_ok=True)

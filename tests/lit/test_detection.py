@@ -1,0 +1,101 @@
+"""The detection head through training, validation, VideoPredictor and predict; with the other."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dff.data.video import find_videos
+from dff.data.video_writer import VideoWriter
+from dff.lit.datamodules import Videos
+from dff.lit.detection_files import DetectionFiles
+from dff.lit.drawing import draw_boxes
+from dff.lit.predictor import VideoPredictor, table
+from dff.lit.writer import PredictionWriter
+
+SMALL_HEAD = {"anchor_scales": [1, 2, 4], "pre_nms": 200, "proposals": 20, "max_detections": 10}
+
+
+@pytest.fixture
+def joint_module(small_module):
+    def make(*heads):
+        return small_module(
+            heads=dict.fromkeys(heads or ("segmentation", "detection"), 1.0),
+            num_box_classes=8,
+            detection=SMALL_HEAD,
+        )
+
+    return make
+
+
+def test_both_heads_learn_in_one_step(joint_module, small_streets, trainer):
+    module, logged = joint_module(), {}
+    module.log = lambda name, value, **_: logged.setdefault(name, []).append(float(value))
+    module.log_dict = lambda values, **_: [module.log(k, v.detach()) for k, v in values.items()]
+    trainer(max_steps=2, limit_val_batches=0).fit(module, small_streets(with_boxes=True))
+    parts = {"segmentation", "rpn_class", "rpn_box", "class", "box"}
+    assert {f"train/loss_{part}" for part in parts} <= logged.keys()
+    total = sum(logged[f"train/loss_{part}"][0] for part in parts)
+    assert logged["train/loss"][0] == pytest.approx(total, rel=1e-5)
+    assert all(p.grad is not None for p in module.model.heads.parameters())
+
+
+@pytest.mark.parametrize("heads", [("detection",), ("segmentation", "detection")])
+def test_the_report_has_both_tasks(joint_module, small_streets, trainer, tmp_path, heads):
+    module = joint_module(*heads)
+    predictor = VideoPredictor([1, 2], ablations=True, rounds=1)
+    run = trainer(callbacks=[predictor])
+    metrics = run.validate(module, small_streets(with_boxes=True), verbose=False)[0]
+    assert {"val/map", "val/map_gap_0", "val/map_gap_4"} <= metrics.keys()
+    row = predictor.report["rows"][-1]
+    assert {"map_mean", "map_worst", "copy_map_mean", "no_flow_map_mean"} <= row.keys()
+    assert ("miou_mean" in row) == ("segmentation" in heads)
+    assert "mAP" in table(predictor.report)
+    assert predictor.report["frame_map"] == predictor.report["rows"][0]["map_mean"]
+
+
+def test_predict_writes_boxes_in_both_formats(joint_module, trainer, tmp_path):
+    with VideoWriter(tmp_path / "video.mp4", 10, (64, 96)) as video:
+        for shade in range(0, 210, 30):
+            video.write(np.full((64, 96, 3), shade, np.uint8))
+    module = joint_module()
+    module.model.heads["detection"].score_threshold = 0.0  # an untrained head is sure of nothing
+    writer = PredictionWriter(tmp_path, {}, threshold=0.0)
+    found = find_videos([str(tmp_path / "video.mp4")])
+    found = [replace(found[0], name="a")]
+    trainer(callbacks=[writer]).predict(module, Videos(found, 5), return_predictions=False)
+    assert not writer.failed
+    boxes = json.loads((tmp_path / "a.boxes.json").read_text())
+    lines = (tmp_path / "a.boxes.txt").read_text().splitlines()
+    assert len(boxes) == len(lines) > 0
+    assert {box["image_id"] for box in boxes} <= set(range(7))
+    assert all(1 <= box["category_id"] <= 8 for box in boxes)
+    frame, label, _, x1, _, x2, _ = map(float, lines[0].split())
+    assert boxes[0]["image_id"] == frame and boxes[0]["category_id"] == label
+    assert boxes[0]["bbox"][0] == x1
+    assert boxes[0]["bbox"][2] == pytest.approx(x2 - x1 + 1, abs=0.011)
+
+
+def test_an_aborted_video_leaves_no_boxes(tmp_path):
+    files = DetectionFiles(tmp_path, "a")
+    files.write(0, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0], [0, 0, 0, 0, 0, -1]]]))
+    files.abort()
+    assert not list(tmp_path.iterdir())
+    files = DetectionFiles(tmp_path, "b")
+    files.close()
+    assert json.loads((tmp_path / "b.boxes.json").read_text()) == []
+
+
+def test_boxes_are_drawn_from_the_threshold_on():
+    picture = torch.zeros(32, 248, 3, dtype=torch.uint8)
+    found = [[4.0, 4, 20, 20, 0.6, 1], [230, 4, 240, 20, 0.4, 0], [0, 0, 0, 0, 0, -1]]
+    drawn = draw_boxes(picture, torch.tensor(found), ["car", "person"])
+    assert drawn[4:21, 4].any() and not drawn[:, 200:].any()
+    assert not picture.any()
+
+
+def test_scores_cannot_be_propagated_for_boxes(small_module):
+    with pytest.raises(ValueError, match="task_layers 0 propagates the scores"):
+        small_module(heads={"detection": 1.0}, task_layers=0)

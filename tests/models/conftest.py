@@ -1,0 +1,53 @@
+"""Networks with the weights that the reference vectors were made with."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dff.models.flownet import FlowNet
+from dff.models.mxnet_params import write_params
+from dff.models.resnet import ResNet
+from dff.models.weights import load_weights
+
+SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
+FOLDER = SHARED / "reference"
+HEADS = ("rpn_", "rfcn_")
+
+
+@pytest.fixture(scope="session")
+def official_arrays():
+    """Official arrays by the rule: official_arrays(("rpn_", ...)) -> name with kind -> array."""
+    spec = importlib.util.spec_from_file_location("reference_weights", FOLDER / "weights.py")
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    shapes = json.loads((FOLDER / "params.json").read_text())
+
+    def make(prefixes=("",)):
+        return {
+            f"{kind}:{name}": rule.make_param(name, shape)
+            for kind in ("arg", "aux")
+            for name, shape in shapes[kind].items()
+            if name.startswith(tuple(prefixes))
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def networks(official_arrays, tmp_path_factory):
+    """ResNet-101 and FlowNet with the rule's weights, by way of a .params file."""
+    path = tmp_path_factory.mktemp("official") / "rfcn_dff_flownet_vid-0000.params"
+    arrays = official_arrays()
+    write_params(path, arrays)
+    resnet, flownet = ResNet(101).eval(), FlowNet().eval()
+    reports = load_weights(resnet, path), load_weights(flownet, path)
+    path.unlink()
+    # Every array has a place in exactly one network, but for those of the detection head.
+    taken = sum(len(report.used) for report in reports)
+    heads = [name for name in arrays if name.split(":")[1].startswith(HEADS)]
+    assert taken + len(heads) == len(arrays)
+    assert all(report.missing == () for report in reports)
+    return resnet, flownet
