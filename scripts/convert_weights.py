@@ -1,11 +1,13 @@
-"""Converts the authors' MXNet weights into a PyTorch state dict.
+"""Converts the authors' MXNet weights into a PyTorch state dict, or a checkpoint.
 
     python scripts/convert_weights.py rfcn_dff_flownet_vid-0000.params dff_vid.pth
+    python scripts/convert_weights.py rfcn_dff_flownet_vid-0000.params dff_vid.ckpt
 
 INPUT is a .params file with the arrays of Deep Feature Flow, of a ResNet or of FlowNet. OUTPUT is
 a state dict with the names of a DeepFeatureFlow: `feature_network.`, `flow_network.` and
 `heads.detection.`. Each array is reported as used or left over; `rfcn_bbox_weight_test` and its
 bias are left over, for they are `rfcn_bbox_weight` times what the head multiplies by itself.
+An OUTPUT that ends in .ckpt is a checkpoint of the detection model for evaluate and predict.
 """
 
 import argparse
@@ -14,9 +16,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from dff.data.imagenet_vid import CLASSES
+from dff.lit.module import LitDFF
 from dff.models.mxnet_params import read_params
 from dff.models.weights import from_official, official_name
 
@@ -42,6 +48,7 @@ def convert(source: Path, target: Path) -> tuple[int, list[str]]:
             f"{source} holds no array of ResNet or FlowNet: give the authors' weights, for "
             "instance rfcn_dff_flownet_vid-0000.params or resnet_v1_101-0000.params"
         )
+    saved = checkpoint(state, source) if target.suffix == ".ckpt" else state
     if not target.parent.is_dir():
         raise FileNotFoundError(f"no folder {target.parent}: create it first")
     for name in arrays:
@@ -51,7 +58,7 @@ def convert(source: Path, target: Path) -> tuple[int, list[str]]:
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            torch.save(state, file)
+            torch.save(saved, file)
         # A temporary file is private; a weight file is shared as any other.
         mask = os.umask(0)
         os.umask(mask)
@@ -62,13 +69,50 @@ def convert(source: Path, target: Path) -> tuple[int, list[str]]:
     return len(state), left_over
 
 
+def checkpoint(state: dict[str, Tensor], source: Path) -> dict[str, Any]:
+    """A checkpoint of the official detection model, as `load_model` reads it.
+
+    Raises:
+        ValueError: There is no detection head, or a tensor does not fit.
+    """
+    bins = 49
+    if "heads.detection.scores.bias" not in state:
+        raise ValueError(
+            f"{source} holds no detection head, so no model to predict with: name the output .pth"
+        )
+    classes = len(state["heads.detection.scores.bias"]) // bins - 1
+    deep = "feature_network.layer3.22.conv1.weight" in state
+    module = LitDFF(
+        feature_network="resnet101" if deep else "resnet50",
+        flow_network="flownet",
+        heads={"detection": 1.0},
+        num_box_classes=classes,
+    )
+    if classes == len(CLASSES):
+        module.box_classes = list(CLASSES)
+    try:
+        missing, _ = module.model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{source} is of another network: {error}") from error
+    # The frame baseline has no flow network; its model serves for key duration 1.
+    parts = {name.split(".")[0] for name in state}
+    lacking = [n for n in missing if n.split(".")[0] in parts and "num_batches" not in n]
+    if lacking:
+        raise ValueError(f"{source} lacks {len(lacking)} arrays, {lacking[0]} for one")
+    saved = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    module.on_save_checkpoint(saved)
+    return saved
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("input", type=Path, help="MXNet .params file")
-    parser.add_argument("output", type=Path, help="PyTorch state dict to write (.pth)")
+    parser.add_argument(
+        "output", type=Path, help="state dict (.pth) or checkpoint (.ckpt) to write"
+    )
     options = parser.parse_args(arguments)
     try:
         used, left_over = convert(options.input, options.output)

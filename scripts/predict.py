@@ -34,6 +34,9 @@ def main() -> int:
         default="train",
         help="ids in the label pictures; cityscapes ids are what the official evaluation reads",
     )
+    parser.add_argument(
+        "--score", type=float, default=0.5, help="draw no boxes with a lower score; all are written"
+    )
     parser.add_argument("--no_overlay", action="store_true", help="write no overlay video")
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--devices", default="1", help="how many processes share the videos")
@@ -55,6 +58,7 @@ def main() -> int:
         },
         draw_overlay=not args.no_overlay,
         labels=args.labels,
+        threshold=args.score,
     )
     videos = find_videos(args.inputs)
     open_videos = [video for video in videos if not writer.finished(video)]

@@ -114,6 +114,9 @@ class InstanceBoxes:
         """Returns the boxes of a frame: read_instance_boxes of its instanceIds file."""
         return read_instance_boxes(self.labels[frame].replace(*_LABELS_TO_INSTANCES))
 
+    def motion(self, frame: int) -> None:
+        """One frame of a snippet is labelled: nothing tells how its things move."""
+
 
 def read_instance_boxes(path: str | os.PathLike) -> Boxes:
     """Reads the boxes around the instances of an instanceIds file.

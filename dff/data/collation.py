@@ -1,5 +1,6 @@
 """Pairs of several sizes as one batch: padded to the right and below, and what is valid is told."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from dff.data.windows import PADDING_COLOUR
 
 _PLANES = {"key": 0, "current": 0, "mask": IGNORED, "flow": 0, "flow_known": 0, "occluded": 0}
 """What each kind of planes (..., H, W) is padded with; the frames get a colour after that."""
-_ROWS = {"boxes": 0, "box_labels": -1, "tracks": -1}
+_ROWS = {"boxes": 0, "box_labels": -1, "tracks": -1, "motion": math.nan}
 """What each kind of rows (N, ...) is padded with."""
 
 

@@ -16,6 +16,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,25 @@ class _IndexBoxes:
             index.tracks[here].astype(np.int64),
             tuple(index.sizes[row].tolist()),
         )
+
+    def motion(self, frame: int) -> np.ndarray | None:
+        """Motion IoU of the frame's boxes."""
+        index = self.index
+        first, last = index.label_starts[self.position : self.position + 2].tolist()
+        row = first + bisect_left(index.labelled[first:last], frame)
+        start, end = (index.box_starts[r] - index.box_starts[first] for r in (row, row + 1))
+        return _motion_of(index, self.position)[start:end]
+
+
+@lru_cache(maxsize=1)  # evaluation goes through a snippet frame by frame
+def _motion_of(index: VidIndex, position: int) -> np.ndarray:
+    from dff.data.vid_ground_truth import motion_iou  # brings scipy, and training does without
+
+    first, last = index.label_starts[position : position + 2].tolist()
+    counts = np.diff(index.box_starts[first : last + 1])
+    here = slice(*index.box_starts[[first, last]].tolist())
+    frame = np.repeat(index.labelled[first:last], counts)
+    return motion_iou(frame, index.tracks[here], index.corners[here])
 
 
 class VidSnippets(Sequence[Snippet]):

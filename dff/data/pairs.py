@@ -175,6 +175,8 @@ class EvaluationPairs(Dataset[Pair]):
         arrays = _read(
             snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes, known
         )
+        if self.with_boxes and (motion := snippet.boxes.motion(current)) is not None:
+            arrays["motion"] = motion
         # the next entries are the same labelled frame with other gaps
         kept = {n: arrays[n] for n in ("current", "mask", *_BOXES) if n in arrays}
         self._last = (snippet.frames[current], kept)

@@ -59,6 +59,13 @@ class TrueBoxes(Protocol):
         """
         ...
 
+    def motion(self, frame: int) -> np.ndarray | None:
+        """Returns the motion IoU of each box of a labelled frame, (N,), NaN where unknown.
+
+        None where the data set is not judged by motion; see `vid_ground_truth.motion_iou`.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Snippet:
@@ -139,8 +146,9 @@ class Pair(TypedDict):
     `boxes`: (N, 4) float32, x1, y1, x2, y2, inclusive, of the current frame: in training in pixels
     of `current`, in evaluation in pixels of the frame on disk. Padding of a batch is rows of 0.
     `box_labels`, `tracks`: (N,) int64, as in `Boxes`; -1 in padding.
-    `zoom`: (2,) float32, x and y: pixels of `current` for each pixel of `boxes`; 1 in training. A
-    box of `current` is x1 / zoom, (x2 + 1) / zoom - 1 there.
+    `motion`: (N,) float64, motion IoU of each box in evaluation, NaN where unknown and in padding.
+    `zoom`: (2,) float32, x and y: pixels of `current` for each pixel of `boxes`; 1 in training.
+    Corners of `current` are those of the frame times it, as the authors count.
     `frame_size`: (2,) int64, height and width of what `boxes` are in; `size` in training. Not to be
     had from `size` and `zoom`, as 562 rows come from 720 at a zoom of 0.78125.
     """
@@ -158,6 +166,7 @@ class Pair(TypedDict):
     boxes: NotRequired[Tensor]
     box_labels: NotRequired[Tensor]
     tracks: NotRequired[Tensor]
+    motion: NotRequired[Tensor]
     zoom: NotRequired[Tensor]
     frame_size: NotRequired[Tensor]
 

@@ -82,6 +82,9 @@ class StreetTruth:
         labels = LABEL_ID_TO_BOX_CLASS[rows[:, 2]].astype(np.int64)
         return Boxes(corners, labels, rows[:, 1].astype(np.int64))
 
+    def motion(self, frame: int) -> None:
+        """Not asked for: the groups by motion are those of ImageNet VID."""
+
     def _arrays(self, *names: str) -> list[np.ndarray]:
         try:
             with np.load(self.path, allow_pickle=False) as file:

@@ -24,7 +24,7 @@ _WORTH_A_WORKER = 4000  # files; starting a worker takes as long as reading them
 _TOLD = 100  # problems whose words are kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VidIndex:
     """Snippets, their frames on disk, their labelled frames, and the boxes of these.
 

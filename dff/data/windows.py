@@ -89,8 +89,12 @@ class Window:
         """Moves boxes (N, 4) along and clips them; and the share of each one's area that is left.
 
         A box covers whole pixels, from the left border of x1 to the right border of x2, and it is
-        the borders that move: a box stays around what it was around, whatever the zoom.
+        the borders that move: a box stays around what it was around, whatever the zoom. Only whole
+        frames resized as the authors do have their corners multiplied, as the authors do: what is
+        predicted is divided again, and both must be one rule.
         """
+        if self.exact_zoom is not None:
+            return self._multiplied(corners), np.ones(len(corners))
         borders = corners + np.array([0.0, 0.0, 1.0, 1.0])
         offset = np.array([self.left, self.top] * 2)
         moved = (borders - offset) * np.tile(self.zoom.astype(np.float64), 2)
@@ -100,12 +104,18 @@ class Window:
         area = (moved[:, 2] - moved[:, 0]) * (moved[:, 3] - moved[:, 1])
         moved = moved.clip(0, (width, height, width, height))
         left = (moved[:, 2] - moved[:, 0]) * (moved[:, 3] - moved[:, 1]) / area
-        if self.exact_zoom is not None:
-            left = np.ones_like(left)  # the rounding of the size at the border takes nothing away
         # one pixel at least, of which a zoom may leave less: its corners would change places
         first = np.minimum(moved[:, :2], (width - 1, height - 1))
         moved = np.concatenate([first, np.maximum(moved[:, 2:] - 1, first)], axis=1)
         return moved.astype(np.float32), left
+
+    def _multiplied(self, corners: np.ndarray) -> np.ndarray:
+        moved = corners.astype(np.float64)
+        if self.flip:
+            moved[:, [0, 2]] = self.width - 1 - moved[:, [2, 0]]
+        height, width = self.size  # its rounding may have taken the last fraction of a pixel
+        limit = (width - 1, height - 1, width - 1, height - 1)
+        return (moved * self.exact_zoom).clip(0, limit).astype(np.float32)
 
     def _take(self, array: np.ndarray, padding: int | tuple[int, ...], how: int) -> np.ndarray:
         rows, columns = array.shape[:2]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dff.lit.average_precision import Protocol
+from dff.lit.average_precision import GROUPS, Protocol
 from dff.lit.metrics import GapConfusion, class_iou, mean_iou
 from dff.lit.vid_metric import DetectionMetric
 
@@ -57,12 +57,14 @@ class GapAccuracy(nn.Module):
                 metric.update(found, batch["mask"][kept], gap)
             else:
                 truth = batch["boxes"][kept], batch["box_labels"][kept]
-                metric.update(found, *truth, gap, batch["index"][kept])
+                motion = batch["motion"][kept] if "motion" in batch else None
+                metric.update(found, *truth, gap, batch["index"][kept], motion)
 
     def compute(self) -> dict[str, dict[str, Tensor]]:
         """Head -> `by_gap` (gaps,) and `by_class` (classes,), NaN where there is nothing to find.
 
         An IoU by class is over all gaps together, an average precision the mean over the gaps.
+        Where motion is known, `slow`, `medium` and `fast` (gaps,) are of the boxes of that motion.
         """
         result = {}
         for head, metric in self.metrics.items():
@@ -75,6 +77,12 @@ class GapAccuracy(nn.Module):
                 ap = [torch.as_tensor(scores[gap]["AP"]) for gap in metric.gaps]
                 by_class = torch.stack(ap).nanmean(0)
             result[head] = {"by_gap": by_gap.double().cpu(), "by_class": by_class.double().cpu()}
+            if head == "detection":
+                for group in GROUPS:
+                    if not any(group in score for score in scores.values()):
+                        continue
+                    values = [scores[gap].get(group, math.nan) for gap in metric.gaps]
+                    result[head][group] = torch.tensor(values).double()
         return result
 
     def reset(self) -> None:

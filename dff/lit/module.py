@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dff.lit import optimizers
 from dff.lit.accuracy import MEASURES, GapAccuracy, mean_of, truth_size
-from dff.lit.average_precision import Protocol
+from dff.lit.average_precision import GROUPS, Protocol
 from dff.lit.metrics import counted_here
 from dff.models import presets
 from dff.models.recognizer import recognize_interval
-from dff.models.weights import load_weights
+from dff.models.weights import load_heads, load_weights
 
 
 class LitDFF(L.LightningModule):
@@ -34,7 +34,8 @@ class LitDFF(L.LightningModule):
         batch_norm: "frozen": statistics as loaded, for pre-trained weights; "trained": from
             scratch.
         normalization: Input convention, the official code's or torchvision's.
-        weights: Pre-trained feature network: a file, or "torchvision:NAME"; None stays random.
+        weights: Pre-trained feature network: a file, or "torchvision:NAME"; None stays random. A
+            head that the file holds too, for as many classes, is taken with it.
         flow_weights: Pre-trained flow network: a checkpoint of LitFlow or a file; None stays
             random. The scale layer always starts at weights 0, bias 1.
         optimizer: "sgd" with `milestones`, or "adamw" with one cycle.
@@ -111,6 +112,8 @@ class LitDFF(L.LightningModule):
         if stage == "fit" and not self.trainer.ckpt_path:
             for features in self._features:
                 self.print(load_weights(features, self.hparams.weights))
+                heads = load_heads(self.model.heads, self.hparams.weights)
+                self.print(f"heads from the same file: {', '.join(heads) or 'none'}")
             if self.hparams.flow_weights:
                 # A scale field trained for other features would not be 1 here.
                 report = load_weights(
@@ -164,6 +167,11 @@ class LitDFF(L.LightningModule):
 
     # ------------------------------------------------------------------ steps
 
+    def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
+        """What a head draws follows from the step, so a run that goes on draws the same."""
+        step = (self.global_step << 20) + batch_index
+        torch.manual_seed(step * self.trainer.world_size + self.global_rank)
+
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """The weighted sum of the heads' losses on the current frames of the pairs."""
         features = self.model(batch["key"], batch["current"], batch["gap"])
@@ -202,6 +210,8 @@ class LitDFF(L.LightningModule):
             for name, value in zip(names, result["by_class"].float(), strict=True):
                 if not value.isnan():
                     self.log(f"val/{measure[1:]}_{name.replace(' ', '_')}", value)
+            for group in [name for name in GROUPS if name in result]:
+                self.log(f"val/{measure}_{group}", mean_of(result[group]))
         self.accuracy.reset()
 
     def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dff.data.video_writer import VideoWriter
 from dff.lit.accuracy import MEASURES, truth_size
+from dff.lit.average_precision import GROUPS
 from dff.lit.drawing import draw_predictions
 from dff.lit.metrics import GapEndPointError, flow_in_image_pixels
 from dff.lit.module import LitDFF
@@ -115,6 +116,8 @@ class VideoPredictor(L.Callback):
         for how, counted in accuracy.items():
             for head, result in counted.compute().items():
                 report[MEASURES[head]][how] = result["by_gap"].tolist()
+                for group in [g for g in GROUPS if g in result and how == "full"]:
+                    report[MEASURES[head]][group] = result[group].tolist()
         if self.ablations:
             epe, epe_zero = errors.compute()
             report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
@@ -145,7 +148,7 @@ class VideoPredictor(L.Callback):
                 by_gap = accuracy[name]
                 known = [v for v in by_gap["full"][:duration] if v == v]  # an offset may lack pairs
                 row |= {f"{name}_mean": _mean(known), f"{name}_worst": min(known, default=None)}
-                for how in by_gap.keys() - {"full"}:
+                for how in by_gap.keys() - {"full"}:  # ablations, and groups by motion
                     row[f"{how}_{name}_mean"] = _mean(by_gap[how][:duration])
             if self.ablations:
                 for name in ("epe", "epe_zero"):  # at gap 0 there is no flow to be wrong
@@ -265,6 +268,7 @@ def _accuracy_columns(title: str, name: str) -> list[tuple[str, str, str]]:
         "copy": f"copy_{name}_mean",
         "S = 1": f"no_scale_{name}_mean",
         "flow = 0": f"no_flow_{name}_mean",
+        **{group: f"{group}_{name}_mean" for group in GROUPS},
     }
     return [(title, key, "{:.3f}") for title, key in titles.items()]
 

@@ -106,7 +106,7 @@ class DeepFeatureFlow(nn.Module):
         return torch.where((gap > 0).view(-1, 1, 1, 1), propagated, features)
 
     def losses(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """Head -> part -> loss of the current frames; the loss of a head is the sum of its parts."""
+        """Head -> part -> loss of the current frames; the parts of a head are to be summed."""
         features = self.tail(features)
         return {name: head.loss(features, targets) for name, head in self.heads.items()}
 

@@ -93,6 +93,29 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
     return _fit(module, state, left_over, source)
 
 
+def load_heads(heads: nn.ModuleDict, source: str | Path) -> list[str]:
+    """Sets those heads of which a file holds every tensor in its shape; the others stay as new.
+
+    Args:
+        heads: Of a DeepFeatureFlow.
+        source: As for `load_weights`.
+
+    Returns:
+        Names of the heads that were set.
+    """
+    if str(source).startswith(TORCHVISION):
+        return []
+    state, _, _ = read_weights(source)
+    taken = []
+    for name, head in heads.items():
+        mark, own = f"heads.{name}.", head.state_dict()
+        found = {key.partition(mark)[2]: value for key, value in state.items() if mark in key}
+        if own and all(k in found and found[k].shape == v.shape for k, v in own.items()):
+            head.load_state_dict({k: found[k] for k in own})
+            taken.append(name)
+    return taken
+
+
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], list[str], str]:
     """Tensors of a file by our names, the names left over, and `"official"` or `"file"`.
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io  # albumentations depends on it
+import torch
 from vid_layout import annotation, box_of, write_frame, write_vid
 
+from dff.data.collation import collate
 from dff.data.imagenet_vid import CLASSES, find_snippets
 from dff.data.images import read_image
-from dff.data.pairs import TrainingPairs
+from dff.data.pairs import EvaluationPairs, TrainingPairs
 from dff.data.samples import SampleError, describe
-from dff.data.transforms import TrainingTransform
+from dff.data.transforms import EvaluationTransform, TrainingTransform
+from dff.data.vid_ground_truth import motion_iou
 from dff.data.vid_index import build_index
 from dff.data.vid_lists import frames_on_disk, wanted_frames
 
@@ -277,6 +280,24 @@ def test_an_annotation_of_another_image_is_named(root):
     )
     with pytest.raises(SampleError, match=r"boxes of a frame of another size: 96x112.*80x112"):
         pairs[5, 0]
+
+
+def test_evaluation_pairs_tell_how_each_box_moves(root):
+    snippet = find_snippets(root, "val")[0]
+    pairs = EvaluationPairs([snippet], None, EvaluationTransform(), [0], with_boxes=True)
+    frame, rows = zip(*[(n, snippet.boxes.boxes(n)) for n in snippet.labels], strict=True)
+    wanted = motion_iou(
+        np.repeat(frame, [len(b.labels) for b in rows]),
+        np.concatenate([b.tracks for b in rows]),
+        np.concatenate([b.corners for b in rows]),
+    )
+    given = torch.cat([pair["motion"] for pair in pairs]).numpy()
+    np.testing.assert_array_equal(given, wanted)
+    assert len({round(value, 6) for value in given}) > 1
+    counts = [len(pair["motion"]) for pair in pairs]
+    assert counts == [len(b.labels) for b in rows] and 0 in counts
+    batch = collate([pairs[0], pairs[3]])
+    assert batch["motion"].isnan().tolist() == (batch["box_labels"] < 0).tolist()
 
 
 def test_boxes_are_those_of_the_stored_pixels(root):

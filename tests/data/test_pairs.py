@@ -396,6 +396,9 @@ class Numbered:
         corners = np.array([[frame, 2, frame + 9, 20]] * count, np.float32).reshape(-1, 4)
         return Boxes(corners, np.full(count, 4), np.full(count, 70 + frame), self.frame_size)
 
+    def motion(self, frame):
+        return None
+
 
 def boxed(snippet, source):
     return dataclasses.replace(snippet, boxes=source)

@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from vid_layout import write_vid
 
 from dff.data.video import find_videos
 from dff.data.video_writer import VideoWriter
-from dff.lit.datamodules import Videos
+from dff.lit.accuracy import GapAccuracy
+from dff.lit.datamodules import ImageNetVID, Videos
 from dff.lit.detection_files import DetectionFiles
 from dff.lit.drawing import draw_boxes
 from dff.lit.predictor import VideoPredictor, table
@@ -99,3 +101,39 @@ def test_boxes_are_drawn_from_the_threshold_on():
 def test_scores_cannot_be_propagated_for_boxes(small_module):
     with pytest.raises(ValueError, match="task_layers 0 propagates the scores"):
         small_module(heads={"detection": 1.0}, task_layers=0)
+
+
+def test_motion_groups_are_reported_where_motion_is_known():
+    accuracy = GapAccuracy(["detection"], [0, 1], 1, 2)
+    box = torch.tensor([[[4.0, 4, 20, 20], [30, 4, 40, 20]]]).repeat(2, 1, 1)
+    labels = torch.tensor([[0, 1]]).repeat(2, 1)
+    found = torch.cat([box, torch.ones(2, 2, 1), labels[..., None]], -1)
+    batch = {
+        "boxes": box,
+        "box_labels": labels,
+        "gap": torch.tensor([0, 1]),
+        "index": torch.tensor([0, 1]),
+        "motion": torch.tensor([[0.95, 0.5], [0.95, 0.5]]).double(),
+    }
+    accuracy.update({"detection": found}, batch, torch.tensor([True, True]))
+    result = accuracy.compute()["detection"]
+    assert result["by_gap"].tolist() == result["slow"].tolist() == [1.0, 1.0]
+    assert result["fast"].tolist() == [1.0, 1.0] and result["medium"].isnan().all()
+
+
+def test_imagenet_vid_is_trained_and_evaluated_with_motion_groups(
+    small_module, trainer, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DFF_CACHE", str(tmp_path / "cache"))
+    root = write_vid(tmp_path / "ILSVRC2015")
+    data = ImageNetVID(
+        str(root), short_side=64, longest=112, batch_size=3, num_workers=0, val_gaps=[0, 2],
+        val_every=2,
+    )  # fmt: skip
+    module = small_module(heads={"detection": 1.0}, detection=SMALL_HEAD)
+    run = trainer(max_steps=2, callbacks=[VideoPredictor([1, 2], rounds=1)])
+    run.fit(module, data)
+    metrics = run.validate(module, data, verbose=False)[0]
+    assert {"val/map", "val/map_gap_2", "val/map_slow"} <= metrics.keys()
+    assert module.box_classes[0] == "airplane"
+    assert "slow_map_mean" in run.callbacks[0].report["rows"][0]
