@@ -75,12 +75,11 @@ def checkpoint(state: dict[str, Tensor], source: Path) -> dict[str, Any]:
     Raises:
         ValueError: There is no detection head, or a tensor does not fit.
     """
-    bins = 49
     if "heads.detection.scores.bias" not in state:
         raise ValueError(
             f"{source} holds no detection head, so no model to predict with: name the output .pth"
         )
-    classes = len(state["heads.detection.scores.bias"]) // bins - 1
+    classes = len(state["heads.detection.scores.bias"]) // 7**2 - 1
     deep = "feature_network.layer3.22.conv1.weight" in state
     module = LitDFF(
         feature_network="resnet101" if deep else "resnet50",

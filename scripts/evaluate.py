@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint on held-out data: mIoU by gap, and the speed of the fixed key schedule.
+"""Evaluates a checkpoint on held-out data: mIoU or mAP by gap, and the key schedule's speed.
 
     python scripts/evaluate.py runs/cityscapes_r101/version_0/checkpoints/last.ckpt \\
         --data Cityscapes --data.root DIR --ablations true

@@ -23,6 +23,7 @@ import numpy as np
 
 from dff.data.samples import Boxes, SampleError, Snippet
 from dff.data.vid_annotations import CLASSES, WORDNET_IDS
+from dff.data.vid_ground_truth import motion_iou
 from dff.data.vid_index import VidIndex, build_index, load_index, save_index
 from dff.data.vid_lists import (
     SETS,
@@ -96,8 +97,6 @@ class _IndexBoxes:
 
 @lru_cache(maxsize=1)  # evaluation goes through a snippet frame by frame
 def _motion_of(index: VidIndex, position: int) -> np.ndarray:
-    from dff.data.vid_ground_truth import motion_iou  # brings scipy, and training does without
-
     first, last = index.label_starts[position : position + 2].tolist()
     counts = np.diff(index.box_starts[first : last + 1])
     here = slice(*index.box_starts[[first, last]].tolist())

@@ -12,6 +12,9 @@ from dff.data.samples import Boxes, SampleError
 from dff.data.street_drawing import DrawnVideo
 from dff.data.street_scene import THINGS
 
+LEAST_SIDE = 8
+"""Pixels: what shows less of itself in width or height has no box."""
+
 
 @dataclass(frozen=True)
 class StreetTruth:
@@ -71,6 +74,9 @@ class StreetTruth:
     def boxes(self, frame: int) -> Boxes:
         """Returns the boxes of what is visible in a frame, in the classes of `cityscapes`.
 
+        Things of which less than LEAST_SIDE is to be seen have none: nobody who draws boxes by hand
+        would draw it.
+
         Raises:
             FileNotFoundError: There is no file.
             SampleError: The file is damaged.
@@ -79,6 +85,8 @@ class StreetTruth:
         rows = rows[rows[:, 0] == frame]
         corners = rows[:, 3:].astype(np.float32)
         corners[:, 2:] -= 1  # the file has the border outside the last pixel
+        kept = (corners[:, 2:] - corners[:, :2] + 1).min(1) >= LEAST_SIDE
+        rows, corners = rows[kept], corners[kept]
         labels = LABEL_ID_TO_BOX_CLASS[rows[:, 2]].astype(np.int64)
         return Boxes(corners, labels, rows[:, 1].astype(np.int64))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.io  # no pin of ours: albumentations depends on it
 
 from dff.data.samples import SampleError
 
@@ -78,11 +77,12 @@ def motion_iou(frame: np.ndarray, track: np.ndarray, box: np.ndarray) -> np.ndar
     Args:
         frame: (N,) int, number of the frame of each box.
         track: (N,) int, the same for one object in every frame; numbers are unique in a snippet
-            only, so call this once for each snippet.
+            only, so call this once for each snippet. Below 0 where it is not known.
         box: (N, 4) x1, y1, x2, y2 in pixels; x2, y2 is the last pixel of the box.
 
     Returns:
-        (N,) float64, 1 for an object at rest; NaN for one that no other frame shows.
+        (N,) float64, 1 for an object at rest; NaN for one that no other frame shows or whose track
+        is not known.
 
     Raises:
         ValueError: A track has two boxes in one frame.
@@ -91,7 +91,7 @@ def motion_iou(frame: np.ndarray, track: np.ndarray, box: np.ndarray) -> np.ndar
     box = np.float64(box).reshape(-1, 4)
     order = np.lexsort((frame, track))
     frame, track, box = frame[order], track[order], box[order]
-    if (twice := (np.diff(frame) == 0) & (np.diff(track) == 0)).any():
+    if (twice := (np.diff(frame) == 0) & (np.diff(track) == 0) & (track[1:] >= 0)).any():
         at = int(np.argmax(twice))
         raise ValueError(
             f"track {track[at]} has two boxes in frame {frame[at]}: hand over one snippet at a time"
@@ -99,7 +99,11 @@ def motion_iou(frame: np.ndarray, track: np.ndarray, box: np.ndarray) -> np.ndar
     total, others = np.zeros(len(frame)), np.zeros(len(frame))
     # Sorted by track and frame, so what is within 10 frames is within 10 rows.
     for step in range(1, WINDOW + 1):
-        near = (track[step:] == track[:-step]) & (frame[step:] - frame[:-step] <= WINDOW)
+        near = (
+            (track[step:] >= 0)
+            & (track[step:] == track[:-step])
+            & (frame[step:] - frame[:-step] <= WINDOW)
+        )
         here = np.flatnonzero(near)
         iou = _iou(box[here], box[here + step])
         for rows in (here, here + step):
@@ -118,6 +122,8 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _read(path: str | os.PathLike, *names: str) -> list[np.ndarray]:
+    import scipy.io  # no pin of ours, albumentations depends on it; slow, and for these files alone
+
     if not Path(path).is_file():
         raise FileNotFoundError(f"no ground truth at {path}: the authors' code comes with it")
     try:

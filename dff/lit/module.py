@@ -134,11 +134,22 @@ class LitDFF(L.LightningModule):
         )
 
     def _take_classes(self, data: Any) -> None:
+        source = type(data).__name__
         if "segmentation" in self.loss_weights:
+            if not data.classes:
+                raise ValueError(
+                    f"{source} has boxes and no masks, and the model segments: set "
+                    "--model.heads '{detection: 1.0}', or take other data"
+                )
             _check_number(len(data.classes), self.hparams.num_classes, "num_classes")
             self.classes = list(data.classes)
             self.palette = [list(map(int, colour)) for colour in data.palette]
         if "detection" in self.loss_weights:
+            if not data.with_boxes:
+                raise ValueError(
+                    f"the model detects, and {source} was not asked for boxes: "
+                    "set --data.with_boxes true"
+                )
             names = data.box_classes
             _check_number(len(names), self.hparams.num_box_classes, "num_box_classes")
             self.box_classes = list(names)
@@ -202,7 +213,7 @@ class LitDFF(L.LightningModule):
         """Logs the mIoU or mAP for each gap, their mean, and those of each class."""
         for head, result in self.accuracy.compute().items():
             measure = MEASURES[head]
-            by_gap = result["by_gap"].nan_to_num()
+            by_gap = result["by_gap"]
             self.log(f"val/{measure}", mean_of(by_gap), prog_bar=True)
             for gap, value in zip(self.val_gaps, by_gap.float(), strict=True):
                 self.log(f"val/{measure}_gap_{gap}", value)

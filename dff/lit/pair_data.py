@@ -27,7 +27,7 @@ class PairData(L.LightningDataModule):
 
     Args:
         batch_size: Training pairs a step on each device.
-        val_batch_size: Evaluation pairs a step; frames of several sizes are padded to the largest.
+        val_batch_size: Evaluation pairs a step; where frames differ in size, it must be 1.
         num_workers: Loader processes on each device.
         size: Height and width of a training pair, cut from the frames; None takes whole frames.
         scale: Range of the random resizing in training.

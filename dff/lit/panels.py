@@ -83,7 +83,7 @@ def plot_accuracy_speed(report: dict[str, Any], file: Path) -> None:
                 )
         axes.set_xlabel("frames per second")
         axes.set_ylabel(f"{title}, mean over the offsets")
-        axes.margins(x=0.15)
+        axes.margins(x=0.15, y=0.12)
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=130)
 

@@ -91,7 +91,7 @@ def _draw(
             axis.imshow(picture.cpu())
             axis.set_xticks([])
             axis.set_yticks([])
-            if line is axes[0]:
+            if name == "frame":
                 axis.set_title("key frame" if gap == 0 else f"{gap} frames later", fontsize=10)
         line[0].set_ylabel(name, fontsize=10)
     figure.savefig(file, dpi=100)

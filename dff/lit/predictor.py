@@ -30,10 +30,10 @@ class VideoPredictor(L.Callback):
     """Evaluates the fixed key schedule after training, and in `evaluate`.
 
     Accuracy follows the paper (Sec. 5): for a key duration l, the l pairs of each labelled frame
-    with the frames 0..l-1 before it; one mIoU for each offset, then their mean. Speed is that of
-    the networks alone, frames decoded beforehand; decoding is reported beside it. Prints a table,
-    writes `video_predictor.json`, `accuracy_speed.png` and `overlay.mp4` to the run's folder, and
-    logs.
+    with the frames 0..l-1 before it; one mIoU or mAP for each offset, then their mean. Speed is
+    that of the networks alone, frames decoded beforehand; decoding is reported beside it. Prints a
+    table, writes `video_predictor.json`, `accuracy_speed.png` and `overlay.mp4` to the run's
+    folder, and logs.
 
     Args:
         key_durations: The key durations l; 1 is the per-frame network and always measured.

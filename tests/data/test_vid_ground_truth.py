@@ -132,3 +132,11 @@ def test_the_whole_validation_set():
     stored = scipy.io.loadmat(BOXES)
     positives = np.bincount(truth.label, minlength=30)
     assert positives.tolist() == stored["num_pos_per_class"][0].tolist()
+
+
+def test_boxes_without_a_track_have_no_motion():
+    frame, track = np.array([0, 0, 1, 1, 1]), np.array([-1, -1, -1, 4, 5])
+    box = np.tile([0.0, 0, 9, 9], (5, 1))
+    assert np.isnan(motion_iou(frame, track, box)).all()
+    known = motion_iou(np.array([0, 0, 1]), np.array([-1, 2, 2]), box[:3])
+    assert np.isnan(known[0]) and known[1:].tolist() == [1.0, 1.0]
