@@ -6,14 +6,18 @@ errors reached.
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dff.lit.checkpoints import load_model
 from dff.models.boxes import base_anchors, clip, decode, encode, overlaps, suppress
 from dff.models.dff import DeepFeatureFlow
+from dff.models.mxnet_params import write_params
 from dff.models.psroi import pool_regions, vote
 from dff.models.resnet import MEAN_STD
 from dff.models.rfcn import (
@@ -26,6 +30,7 @@ from dff.models.rfcn import (
 from dff.models.rpn import AnchorLabels, Regions, by_anchor, propose
 from dff.models.weights import official_name
 
+ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 FOLDER = SHARED / "reference"
 pytestmark = pytest.mark.skipif(
@@ -292,3 +297,25 @@ def test_gradients_of_all_parameters(trained):
     for name in (key for key in expected if key.startswith("grad_")):
         wanted = expected[name]
         check(name, ours[our_name(name[5:])], wanted, 1e-5 * wanted.abs().max().item())
+
+
+def test_a_converted_checkpoint_is_a_model_that_predicts(official_arrays, tmp_path):
+    source, target = tmp_path / "dff.params", tmp_path / "dff.ckpt"
+    arrays = official_arrays()
+    arrays["arg:rfcn_bbox_bias_test"] = arrays["arg:rfcn_bbox_bias"] * 0.1
+    write_params(source, arrays)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/convert_weights.py", source, target],
+        capture_output=True,
+        text=True,
+    )
+    source.unlink()
+    assert done.returncode == 0, done.stderr
+    assert "left over  arg:rfcn_bbox_bias_test" in done.stdout
+    module = load_model(target)
+    target.unlink()
+    assert module.box_classes[0] == "airplane" and len(module.box_classes) == 30
+    deltas = module.model.heads["detection"].deltas.bias.detach().numpy()
+    np.testing.assert_array_equal(deltas, arrays["arg:rfcn_bbox_bias"])
+    flow = module.model.flow_network.decoder.flow.bias.detach().numpy()
+    np.testing.assert_array_equal(flow, arrays["arg:Convolution5_bias"])

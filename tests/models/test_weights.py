@@ -12,7 +12,7 @@ from torch import nn
 from dff.models.flownet import FlowNet
 from dff.models.mxnet_params import V1, V3, read_params, write_params
 from dff.models.resnet import ResNet
-from dff.models.weights import from_official, load_weights, official_name
+from dff.models.weights import from_official, load_heads, load_weights, official_name
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -278,3 +278,28 @@ def test_script_converts_and_reports_each_array(tmp_path, capsys):
     assert "no array of ResNet or FlowNet" in capsys.readouterr().err
     assert set(torch.load(target, weights_only=True)) == set(state)
     assert convert_weights([str(tmp_path / "gone.params"), str(target)]) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_head_is_taken_whole_or_not_at_all(tmp_path, prefix):
+    theirs = nn.ModuleDict({"segmentation": nn.Conv2d(4, 3, 1), "detection": nn.Conv2d(4, 5, 1)})
+    state = {f"{prefix}heads.{name}": value for name, value in changed(theirs).items()}
+    path = saved(tmp_path, state)
+    ours = nn.ModuleDict({"segmentation": nn.Conv2d(4, 3, 1), "detection": nn.Conv2d(4, 9, 1)})
+    before = {name: value.clone() for name, value in ours["detection"].state_dict().items()}
+    assert load_heads(ours, path) == ["segmentation"]
+    assert same(ours["segmentation"], changed(theirs["segmentation"]))
+    assert same(ours["detection"], before)
+    assert load_heads(ours, "torchvision:resnet50") == []
+
+
+def test_a_checkpoint_needs_a_detection_head(tmp_path, capsys):
+    source, target = tmp_path / "x.params", tmp_path / "x.ckpt"
+    write_params(source, {"arg:conv1_weight": np.ones((64, 3, 7, 7), np.float32)})
+    assert convert_weights([str(source), str(target)]) == 1
+    assert "no detection head" in capsys.readouterr().err and not target.exists()
+    arrays = {"arg:conv1_weight": np.ones((64, 3, 7, 7), np.float32)}
+    arrays["arg:rfcn_cls_bias"] = np.ones(31 * 49, np.float32)
+    write_params(source, arrays)
+    assert convert_weights([str(source), str(target)]) == 1
+    assert "lacks" in capsys.readouterr().err and not target.exists()
