@@ -220,6 +220,7 @@ def schedule_rows(speeds: Sequence[Speed], cost: Complexity) -> dict[str, Any]:
         "r_eq5": cost.r,
         "ms_key": longest.ms_key,
         "ms_current": current,
+        "head_share_of_key_frame": {n: v / cost.key_frame for n, v in cost.by_head.items()},
         "break_even": current and break_even(baseline.ms_key, longest.ms_key, current),
         "rows": rows,
     }
@@ -254,6 +255,10 @@ def table(report: dict[str, Any]) -> str:
     facts = [f"frames of {height}x{width}", f"1/r = {report['one_over_r_flops']:.2f} in FLOPs"]
     if report.get("ms_decode") is not None:
         facts.append(f"decoding {report['ms_decode']:.1f} ms a frame (not counted)")
+    shares = report["head_share_of_key_frame"]
+    if len(shares) > 1:  # what a second task costs
+        told = (f"{name} {100 * share:.1f} %" for name, share in shares.items())
+        facts.append(f"heads, of a key frame's FLOPs: {', '.join(told)}")
     if report["break_even"]:
         facts.append(f"propagation pays from key duration {report['break_even']} on")
     elif report["ms_current"] is not None:

@@ -1,7 +1,8 @@
 """What each part costs: FLOPs, Eq. 5 to 7 of the paper, and when propagation begins to pay."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,16 @@ from dff.models.dff import DeepFeatureFlow
 
 @dataclass(frozen=True)
 class Complexity:
-    """FLOPs (one multiply-add counts as 2) for one frame of a stated size."""
+    """FLOPs (one multiply-add counts as 2) for one frame of a stated size.
+
+    `heads` is all of the task networks, `by_head` the share that each has for itself.
+    """
 
     feature_network: float
     flow_network: float
     warp: float
     heads: float
+    by_head: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key_frame(self) -> float:
@@ -71,11 +76,12 @@ def complexity(model: DeepFeatureFlow, size: tuple[int, int]) -> Complexity:
     (flow, _), flow_network = _count(model.flow_network, frame, frame)
     _, tail = _count(model.tail, features)
     deep = model.tail(features)
-    heads = tail + sum(_count(head, deep)[1] for head in model.heads.values())
+    by_head = {name: _count(head, deep)[1] for name, head in model.heads.items()}
+    heads = tail + sum(by_head.values())
     # FlopCounterMode counts sampling and products as nothing. For each element: 4 taps of a
     # multiply-add, and one product with the scale field.
     warp = 9.0 * features.shape[1] * flow.shape[-2] * flow.shape[-1]
-    return Complexity(feature_network, flow_network, warp, heads)
+    return Complexity(feature_network, flow_network, warp, heads, by_head)
 
 
 def _count(module: nn.Module, *inputs: Tensor) -> tuple[Tensor, float]:
