@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--precision", type=str, default="32-true")
     args = parser.parse_args()
     module = load_model(args.checkpoint)
-    data = parser.instantiate_classes(args).data
+    data = parser.instantiate(args).data
     trainer = L.Trainer(
         accelerator=args.accelerator,
         devices=args.devices,
