@@ -1,22 +1,12 @@
 """What several tests share: a small set of drawn streets, and no word to the network."""
 
 import os
-from pathlib import Path
 
 import pytest
+from small import SMALL
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["WANDB_MODE"] = "offline"
-
-ROOT = Path(__file__).parents[1]
-SMALL = {
-    "train_videos": 2,
-    "val_videos": 1,
-    "frames": 12,
-    "val_frames": 12,
-    "height": 64,
-    "width": 128,
-}
 
 
 @pytest.fixture(scope="session")

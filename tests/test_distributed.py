@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from conftest import SMALL
+from small import SMALL
 from test_scripts import run, street_flags
 
 MODEL = ["--model.feature_channels=16", "--model.lr_factors.flow_network=0.2"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, SMALL
+from small import ROOT, SMALL
 
 from dff.lit.cli import FitCLI
 
