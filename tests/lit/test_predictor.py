@@ -14,7 +14,7 @@ from dff.models.recognizer import recognize
 def report_and_folder(streets_root, tmp_path_factory):
     """One run with all ablations, shared by the tests that read it."""
     import lightning as L
-    from conftest import SMALL
+    from small import SMALL
 
     from dff.lit.datamodules import Streets
     from dff.lit.module import LitDFF
