@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--output", default="predictions", help="folder to write to")
     parser.add_argument("--key_duration", type=int, default=5, help="one key frame in every l")
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
+    parser.add_argument("--longest", type=int, help="with it, most pixels of the longer side")
     parser.add_argument(
         "--labels",
         choices=["train", "cityscapes", "none"],
@@ -54,6 +55,7 @@ def main() -> int:
             "checkpoint": digest(args.checkpoint),
             "key_duration": args.key_duration,
             "short_side": args.short_side,
+            "longest": args.longest,
             "precision": args.precision,
         },
         draw_overlay=not args.no_overlay,
@@ -61,7 +63,8 @@ def main() -> int:
         threshold=args.score,
     )
     videos = find_videos(args.inputs)
-    open_videos = [video for video in videos if not writer.finished(video)]
+    data = Videos(videos, args.key_duration, args.short_side, args.longest)
+    open_videos = data.videos = [video for video in videos if not writer.finished(video)]
     if len(open_videos) < len(videos):
         print(f"{len(videos) - len(open_videos)} of {len(videos)} videos are finished already")
     if not open_videos:
@@ -75,11 +78,7 @@ def main() -> int:
         logger=False,
         enable_progress_bar=False,  # the writer's counts frames
     )
-    trainer.predict(
-        module,
-        Videos(open_videos, args.key_duration, args.short_side),
-        return_predictions=False,
-    )
+    trainer.predict(module, data, return_predictions=False)
     failed = gather_failures(trainer, writer.failed)
     if trainer.is_global_zero:
         print(f"{len(open_videos) - len(failed)} videos predicted to {args.output}")

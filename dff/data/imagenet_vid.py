@@ -4,6 +4,8 @@
     ROOT/Data/DET/{train/PACKAGE,val}/[SYNSET/]IMAGE.JPEG
     ROOT/Annotations/                                       the same, as .xml
     ROOT/ImageSets/{SET}.txt                                which of them; those of the authors
+    ROOT/classes.txt                                        of videos of your own: one class a line,
+                                                            as the annotations name it
 
 A set is a list of ImageSets, or VID_train, VID_val, DET_train, DET_val: all that is annotated.
 Where one of the authors' lists is not there, all that is annotated stands in for it. An image of
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dff.data.folder import read_classes
 from dff.data.samples import Boxes, SampleError, Snippet
 from dff.data.vid_annotations import CLASSES, WORDNET_IDS
 from dff.data.vid_ground_truth import motion_iou
@@ -34,9 +37,9 @@ from dff.data.vid_lists import (
     wanted_frames,
 )
 
-__all__ = ["CLASSES", "SETS", "WORDNET_IDS", "VidSnippets", "find_snippets"]
+__all__ = ["CLASSES", "SETS", "WORDNET_IDS", "VidSnippets", "class_names", "find_snippets"]
 
-_VERSION = 1
+_VERSION = 2
 """Of the cache: raise it when the index of the same files changes."""
 
 
@@ -146,6 +149,28 @@ class VidSnippets(Sequence[Snippet]):
         return videos, len(self.index.labelled) - videos
 
 
+def class_names(root: str | os.PathLike) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the classes to show, and what the annotations call them: those of VID, or of a user.
+
+    Args:
+        root: As in `find_snippets`.
+
+    Raises:
+        SampleError: There is a classes.txt that names none, or one twice.
+    """
+    root = _inner(root)
+    if not (root / "classes.txt").is_file():
+        return CLASSES, WORDNET_IDS
+    names, _ = read_classes(root)
+    return names, names
+
+
+def _inner(root: str | os.PathLike) -> Path:
+    root = Path(root)
+    inner = root / "ILSVRC2015"
+    return inner if not (root / "Data").is_dir() and (inner / "Data").is_dir() else root
+
+
 def find_snippets(
     root: str | os.PathLike,
     split: str,
@@ -172,9 +197,7 @@ def find_snippets(
         FileNotFoundError: The root, or all that a set names, is missing.
         SampleError: A list or an annotation cannot be used, or a listed frame is missing.
     """
-    root = Path(root)
-    if not (root / "Data").is_dir() and (root / "ILSVRC2015" / "Data").is_dir():
-        root /= "ILSVRC2015"
+    root = _inner(root)
     for folder in ("Data", "Annotations"):
         if not (root / folder).is_dir():
             raise FileNotFoundError(f"no folder {root / folder}: {how_to_unpack(root)}")
@@ -182,13 +205,14 @@ def find_snippets(
         raise SampleError(f"no sets of split {split!r}: want one of {', '.join(SETS)}, or set sets")
     names = list(dict.fromkeys(SETS[split] if sets is None else sets))
     wanted, made = wanted_frames(root, names)
-    key = _key(root, wanted, sorted(made))
+    classes = class_names(root)[1]
+    key = _key(root, wanted, sorted(made), classes)
     cache = cache or os.environ.get("DFF_CACHE") or Path.home() / ".cache" / "dff"
     path = Path(cache).expanduser() / f"imagenet-vid-{key}.npz"
     index = load_index(path)
     # what was damaged is looked at again: an annotation that was corrected is not a new file
     if index is None or (len(index.problem_rows) and not skip_damaged):
-        index = _build(root, wanted, made, workers)
+        index = _build(root, wanted, made, workers, classes)
         try:
             if skip_damaged or not len(index.problem_rows):
                 save_index(index, path)
@@ -201,14 +225,16 @@ def find_snippets(
     return _checked(str(root), index, names, skip_damaged)
 
 
-def _build(root: Path, wanted: Wanted, made: set[str], workers: int | None) -> VidIndex:
+def _build(
+    root: Path, wanted: Wanted, made: set[str], workers: int | None, classes: tuple[str, ...]
+) -> VidIndex:
     listed = frames_on_disk(root, wanted)
     if not any(len(one.frames) for one in listed):
         raise FileNotFoundError(
             f"none of the {len(listed)} videos and images that are listed is in {root / 'Data'}: "
             f"{how_to_unpack(root)}"
         )
-    index = build_index(root, listed, workers)
+    index = build_index(root, listed, workers, classes)
     if "DET" in made:
         # most of DET shows none of the 30 classes; the authors' list has none of those either
         det = np.array([name.startswith("DET/") for name in index.names.tolist()])
@@ -241,9 +267,9 @@ def _checked(root: str, index: VidIndex, names: list[str], skip_damaged: bool) -
     return VidSnippets(root, index.keeping(kept), labels_left_out=bad)
 
 
-def _key(root: Path, wanted: Wanted, made: list[str]) -> str:
+def _key(root: Path, wanted: Wanted, made: list[str], classes: tuple[str, ...]) -> str:
     """Names what the index depends on: what is wanted, and the folders as they are now."""
-    code = hashlib.sha256(repr((_VERSION, str(root.resolve()), made)).encode())
+    code = hashlib.sha256(repr((_VERSION, str(root.resolve()), made, classes)).encode())
     folders = set()
     for name, numbers in wanted.items():
         code.update(f"{name} {numbers}\n".encode())

@@ -141,7 +141,7 @@ class EvaluationTransform:
     def __call__(self, arrays: Arrays, seed: int = 0) -> Arrays:
         """Returns the arrays of one pair; the seed changes nothing."""
         key, current = arrays["key"], arrays["current"]
-        window = self._window(current.shape[:2])
+        window = self.window(current.shape[:2])
         changed = dict(arrays)
         if "boxes" in arrays:
             changed["zoom"] = np.ones(2, np.float32) if window is None else window.zoom
@@ -154,7 +154,8 @@ class EvaluationTransform:
             "key": resized if key is current else window.image(key),
         }
 
-    def _window(self, frame: tuple[int, int]) -> Window | None:
+    def window(self, frame: tuple[int, int]) -> Window | None:
+        """Returns what resizes a frame of this height and width; None where it stays as it is."""
         if self.short_side is None:
             return None
         if self.longest is not None:

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -48,7 +48,6 @@ _CLASSES = (
 CLASSES: tuple[str, ...] = tuple(name for _, name in _CLASSES)
 WORDNET_IDS: tuple[str, ...] = tuple(number for number, _ in _CLASSES)
 
-_CLASS_OF = {number: label for label, number in enumerate(WORDNET_IDS)}
 _WORDNET_ID = re.compile(r"n\d{8}")
 _LARGEST = 2**24  # bytes; the largest real one has some 100,000
 _CURE = "unpack it again from the archive of the data set, or train with skip_damaged"
@@ -88,7 +87,11 @@ class Annotations(NamedTuple):
     beyond: float
 
 
-def read_annotation(path: str | os.PathLike, other_classes: bool = False) -> Annotation:
+def read_annotation(
+    path: str | os.PathLike,
+    other_classes: bool = False,
+    names: Sequence[str] = WORDNET_IDS,
+) -> Annotation:
     """Reads one annotation file.
 
     Boxes are clipped to the image, as the authors do: many reach a pixel beyond it. Nothing in a
@@ -96,8 +99,9 @@ def read_annotation(path: str | os.PathLike, other_classes: bool = False) -> Ann
 
     Args:
         path: The XML file.
-        other_classes: Whether objects of other classes than the 30 are passed over, as DET has
-            them; else they are an error.
+        other_classes: Whether objects of other classes are passed over, as DET has them; else
+            they are an error.
+        names: What files call the classes, in their order.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -114,7 +118,7 @@ def read_annotation(path: str | os.PathLike, other_classes: bool = False) -> Ann
         raise SampleError(f"{path} says that its image is {height:g}x{width:g}: {_CURE}")
     rows, clipped, most = [], 0, 0.0
     for thing in root.iter("object"):
-        label = _class_of(path, thing.findtext("name", ""), other_classes)
+        label = _class_of(path, thing.findtext("name", ""), other_classes, names)
         if label is None:
             continue
         x1, y1, x2, y2 = corners = [
@@ -138,18 +142,21 @@ def read_annotation(path: str | os.PathLike, other_classes: bool = False) -> Ann
     return Annotation(int(height), int(width), rows, clipped, most)
 
 
-def read_annotations(paths: Iterable[str], other_classes: bool = False) -> Annotations:
+def read_annotations(
+    paths: Iterable[str], other_classes: bool = False, names: Sequence[str] = WORDNET_IDS
+) -> Annotations:
     """Reads many annotation files; those that cannot be used are told, not raised.
 
     Args:
         paths: The XML files.
         other_classes: See `read_annotation`.
+        names: See `read_annotation`.
     """
     sizes, counts, rows, problems = [], [], [], {}
     clipped, beyond = 0, 0.0
     for position, path in enumerate(paths):
         try:
-            one = read_annotation(path, other_classes)
+            one = read_annotation(path, other_classes, names)
         except (SampleError, OSError) as error:
             problems[position] = str(error)
             one = Annotation(0, 0, [], 0, 0.0)
@@ -215,15 +222,21 @@ def _track(path: str | os.PathLike, element: ElementTree.Element) -> int:
     return int(track)
 
 
-def _class_of(path: str | os.PathLike, name: str, other_classes: bool) -> int | None:
-    label = _CLASS_OF.get(name)
-    if label is None and not (other_classes and _WORDNET_ID.fullmatch(name)):
-        wanted = "a WordNet id" if other_classes else f"one of the {len(CLASSES)} WordNet ids"
-        raise SampleError(
-            f"{path} has an object of class {name!r}: want {wanted} of ImageNet VID, such as "
-            f"{WORDNET_IDS[0]} ({CLASSES[0]}); correct it, or train with skip_damaged"
-        )
-    return label
+def _class_of(
+    path: str | os.PathLike, name: str, other_classes: bool, names: Sequence[str]
+) -> int | None:
+    if name in names:
+        return names.index(name)
+    if other_classes and _WORDNET_ID.fullmatch(name):
+        return None
+    wanted = f"one of the {len(names)} names in classes.txt, such as {names[0]}"
+    if tuple(names) == WORDNET_IDS:
+        which = "a WordNet id" if other_classes else f"one of the {len(names)} WordNet ids"
+        wanted = f"{which} of ImageNet VID, such as {names[0]} ({CLASSES[0]})"
+    raise SampleError(
+        f"{path} has an object of class {name!r}: want {wanted}; correct it, name classes of your "
+        "own in classes.txt, or train with skip_damaged"
+    )
 
 
 def _box(corners: list[float]) -> str:

@@ -6,7 +6,7 @@ A worker process shares arrays with its parent, where it would copy a million sm
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dff.data.vid_annotations import Annotations, read_annotations
+from dff.data.vid_annotations import WORDNET_IDS, Annotations, read_annotations
 from dff.data.vid_lists import Listed
 
 _CHUNK = 1000  # files for one call of a worker
@@ -84,13 +84,19 @@ class VidIndex:
         )
 
 
-def build_index(root: Path, listed: list[Listed], workers: int | None = None) -> VidIndex:
+def build_index(
+    root: Path,
+    listed: list[Listed],
+    workers: int | None = None,
+    names: Sequence[str] = WORDNET_IDS,
+) -> VidIndex:
     """Reads the annotations of all labelled frames, with a progress bar.
 
     Args:
         root: Folder with `Data` and `Annotations`.
         listed: The snippets, those of VID before those of DET.
         workers: Processes to read with; as many as there are cores, and as are worth it, if None.
+        names: What the annotations call the classes, in their order.
     """
     problems: dict[int, str] = {}
     position = 0
@@ -102,7 +108,7 @@ def build_index(root: Path, listed: list[Listed], workers: int | None = None) ->
                 "names it: unpack it again, or train with skip_damaged"
             )
         position += len(one.labelled)
-    parts = list(_read_all(root, listed, workers))
+    parts = list(_read_all(root, listed, workers, names))
     starts = _starts([len(part.counts) for part in parts])
     for part, start in zip(parts, starts.tolist(), strict=False):
         problems = {start + row: text for row, text in part.problems.items()} | problems
@@ -153,12 +159,15 @@ def load_index(path: Path) -> VidIndex | None:
         return None
 
 
-def _read_all(root: Path, listed: list[Listed], workers: int | None) -> Iterator[Annotations]:
+def _read_all(
+    root: Path, listed: list[Listed], workers: int | None, names: Sequence[str]
+) -> Iterator[Annotations]:
     total = sum(len(one.labelled) for one in listed)
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = min(cores or 1, total // _WORTH_A_WORKER + 1)
-    chunks, read = list(_chunks(root, listed)), 0
+    chunks = [(*chunk, names) for chunk in _chunks(root, listed)]
+    read = 0
     with tqdm(total=total, desc="reading annotations", unit="file") as progress:
         for part in _in_workers(chunks, workers) if workers > 1 else ():
             read += 1
@@ -170,7 +179,9 @@ def _read_all(root: Path, listed: list[Listed], workers: int | None) -> Iterator
             yield part
 
 
-def _in_workers(chunks: list[tuple[list[str], bool]], workers: int) -> Iterator[Annotations]:
+def _in_workers(
+    chunks: list[tuple[list[str], bool, Sequence[str]]], workers: int
+) -> Iterator[Annotations]:
     """Reads chunks in their order, whatever the number of workers; all, or none that remains."""
     # not by fork: the caller may hold threads, of torch or of a progress bar
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:

@@ -15,6 +15,7 @@ from dff.data.draws import mix
 from dff.data.intervals import Intervals
 from dff.data.pairs import worker_init
 from dff.data.samples import Snippet
+from dff.data.transforms import EvaluationTransform
 from dff.data.video import VideoInput
 from dff.lit.pair_data import PairData, to_unit_range
 
@@ -136,6 +137,8 @@ class Folder(PairData):
 class ImageNetVID(PairData):
     """ImageNet VID, mixed with images of DET, as they are on disk: boxes of 30 classes, no masks.
 
+    Or videos of your own in the same layout, with their classes in classes.txt.
+
     Args:
         root: Folder with `Data`, `Annotations` and `ImageSets`.
         train_sets: Lists of `ImageSets` to train on; VID_train and DET_train are all that is
@@ -150,8 +153,6 @@ class ImageNetVID(PairData):
         kwargs: See `PairData`.
     """
 
-    box_classes = imagenet_vid.CLASSES
-
     def __init__(
         self,
         root: str,
@@ -165,6 +166,7 @@ class ImageNetVID(PairData):
         val_every: int = 20,
         **kwargs: Any,
     ) -> None:
+        self.box_classes, _ = imagenet_vid.class_names(root)
         super().__init__(
             short_side=short_side,
             longest=longest,
@@ -206,14 +208,23 @@ class Videos(L.LightningDataModule):
         key_duration: One key frame in every so many frames.
         short_side: The network sees frames of this shorter side; None leaves them. Results have
             the size of the video.
+        longest: Most pixels of their longer side, as in `EvaluationTransform`.
+
+    Raises:
+        ValueError: A side is too small, or longest is given alone.
     """
 
     def __init__(
-        self, videos: list[VideoInput], key_duration: int = 5, short_side: int | None = None
+        self,
+        videos: list[VideoInput],
+        key_duration: int = 5,
+        short_side: int | None = None,
+        longest: int | None = None,
     ) -> None:
         super().__init__()
         self.videos = videos
-        self.key_duration, self.short_side = key_duration, short_side
+        self.key_duration = key_duration
+        self.sides = EvaluationTransform(short_side, longest)
 
     def predict_dataloader(self) -> DataLoader:
         """Intervals of this process's videos, read ahead by one process beside the network."""
@@ -229,7 +240,8 @@ class Videos(L.LightningDataModule):
         """Adds what the network sees, RGB in [0, 1]; results are drawn on the frames."""
         if batch["error"] is None:
             seen = to_unit_range(batch["frames"])
-            if self.short_side:
-                seen = resize(seen, [self.short_side], antialias=True)
+            if window := self.sides.window(tuple(seen.shape[-2:])):
+                # the authors' resizing, which `longest` asks for, is bilinear even where it shrinks
+                seen = resize(seen, list(window.size), antialias=self.sides.longest is None)
             batch["input"] = seen.contiguous(memory_format=torch.channels_last)
         return batch

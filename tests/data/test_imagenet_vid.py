@@ -12,7 +12,7 @@ import torch
 from vid_layout import annotation, box_of, write_frame, write_vid
 
 from dff.data.collation import collate
-from dff.data.imagenet_vid import CLASSES, find_snippets
+from dff.data.imagenet_vid import CLASSES, class_names, find_snippets
 from dff.data.images import read_image
 from dff.data.pairs import EvaluationPairs, TrainingPairs
 from dff.data.samples import SampleError, describe
@@ -49,8 +49,42 @@ def write_list(root, name, *lines):
     (root / "ImageSets" / f"{name}.txt").write_text("\n".join(lines))
 
 
+def write_own(root, classes="person\nfork lift\n"):
+    write_frame(root, "VID/train/mine/000000", [("fork lift", 0, (1, 1, 9, 9))])
+    write_frame(root, "VID/train/mine/000001", [("person", 0, (1, 1, 9, 9))])
+    if classes is not None:
+        (root / "classes.txt").write_text(classes)
+    return root
+
+
 def numbers(snippets):
     return {s.name.rsplit("/", 1)[1]: list(s.labels) for s in snippets if s.labels}
+
+
+def test_videos_of_ones_own_have_their_own_classes(tmp_path):
+    root = write_own(tmp_path / "mine")
+    assert class_names(root)[0] == ("person", "fork lift")
+    (snippet,) = find_snippets(root, "train", ["VID_train"])
+    assert [snippet.boxes.boxes(n).labels.tolist() for n in (0, 1)] == [[1], [0]]
+    # the cached index is of these classes in this order
+    (root / "classes.txt").write_text("fork lift\nperson\n")
+    (snippet,) = find_snippets(root, "train", ["VID_train"], workers=2)
+    assert [snippet.boxes.boxes(n).labels.tolist() for n in (0, 1)] == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (None, "want one of the 30 WordNet ids .* name classes of your own in classes.txt"),
+        ("person\n", "'fork lift': want one of the 1 names in classes.txt, such as person"),
+        ("person\nperson\n", "names a class twice: person"),
+        ("", "names 0 classes"),
+    ],
+)
+def test_a_class_that_classes_txt_lacks_is_told(tmp_path, classes, told):
+    root = write_own(tmp_path / "mine", classes)
+    with pytest.raises(SampleError, match=told):
+        find_snippets(root, "train", ["VID_train"])
 
 
 def test_all_that_is_annotated_becomes_snippets_with_boxes(root):
