@@ -1,6 +1,10 @@
-"""Draws ImageNet VID and DET in their layout, for tests: boxes that are where the pixels say."""
+"""Draws ImageNet VID and DET in their layout, for tests: boxes that are where the pixels say.
+
+And the authors' files with the boxes of the whole validation set.
+"""
 
 import numpy as np
+import scipy.io  # albumentations depends on it
 
 from dff.data.vid_annotations import WORDNET_IDS
 
@@ -65,3 +69,27 @@ def write_vid(root):
         objects = [(7, 0, box_of(0, 0)), ("n00007846", 0, (1, 1, 9, 9))][number == 3 :]
         write_frame(root, name, objects, (72 + 8 * number, 96), tracked=False)
     return root
+
+
+def cells(rows, shape):
+    out = np.empty(len(rows), object)
+    for i, row in enumerate(rows):
+        out[i] = np.array(row)
+    return out.reshape(shape)
+
+
+def write_boxes(path, labels, boxes):
+    """The authors' layout: a cell for each frame, boxes as columns, an empty cell of (1, 0)."""
+    content = {
+        "gt_img_ids": np.arange(1, len(labels) + 1, dtype=np.int32)[:, None],
+        "gt_obj_labels": cells([np.uint8(x).reshape(1, -1) for x in labels], (1, -1)),
+        "gt_obj_bboxes": cells([np.uint16(x).T if x else np.zeros((1, 0)) for x in boxes], (1, -1)),
+    }
+    scipy.io.savemat(path, content)
+    return path
+
+
+def write_motion(path, motion):
+    columns = [np.float64(x).reshape(-1, 1) for x in motion]
+    scipy.io.savemat(path, {"motion_iou": cells(columns, (-1, 1))})
+    return path

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from vid_layout import write_boxes, write_motion
 
 from dff.data.samples import SampleError
 from dff.data.vid_ground_truth import motion_iou, read_vid_ground_truth
@@ -14,30 +15,6 @@ VID = SHARED / "data" / "vid_mini"
 BOXES = VID / "ILSVRC2015_vid_validation_ground_truth_whole.mat"
 MOTION = VID / "vid_groundtruth_motion_iou.mat"
 real = pytest.mark.skipif(not BOXES.is_file(), reason=f"no ground truth at {VID}: set DFF_SHARED")
-
-
-def cells(rows, shape):
-    out = np.empty(len(rows), object)
-    for i, row in enumerate(rows):
-        out[i] = np.array(row)
-    return out.reshape(shape)
-
-
-def write_boxes(path, labels, boxes):
-    """The authors' layout: a cell for each frame, boxes as columns, an empty cell of (1, 0)."""
-    content = {
-        "gt_img_ids": np.arange(1, len(labels) + 1, dtype=np.int32)[:, None],
-        "gt_obj_labels": cells([np.uint8(x).reshape(1, -1) for x in labels], (1, -1)),
-        "gt_obj_bboxes": cells([np.uint16(x).T if x else np.zeros((1, 0)) for x in boxes], (1, -1)),
-    }
-    scipy.io.savemat(path, content)
-    return path
-
-
-def write_motion(path, motion):
-    columns = [np.float64(x).reshape(-1, 1) for x in motion]
-    scipy.io.savemat(path, {"motion_iou": cells(columns, (-1, 1))})
-    return path
 
 
 @pytest.fixture

@@ -1,0 +1,142 @@
+"""Scores detections of the ImageNet VID validation set as the authors' code does.
+
+    python scripts/predict.py model.ckpt data/ILSVRC2015/Data/VID/val --key_duration 10 --output out
+    python scripts/score_detections.py out --list data/ILSVRC2015/ImageSets/VID_val_videos.txt \\
+        --boxes ILSVRC2015_vid_validation_ground_truth_whole.mat \\
+        --motion vid_groundtruth_motion_iou.mat
+
+DETECTIONS is the folder that predict.py wrote, or one text file of any detector in the official
+format: number of the frame from 1 over the whole set, class from 1, score, x1, y1, x2, y2 a line.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from dff.data.imagenet_vid import CLASSES
+from dff.data.samples import SampleError
+from dff.data.vid_ground_truth import VidGroundTruth, read_vid_ground_truth
+from dff.lit.average_precision import (
+    GROUPS,
+    Detections,
+    Protocol,
+    Truth,
+    average_precision,
+    class_mean,
+)
+from dff.lit.cli import run_script
+
+
+def main() -> None:
+    """Prints mAP, mAP of each motion group, and AP of each class."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("detections", type=Path, help="a folder of predict.py, or a text file")
+    parser.add_argument("--boxes", type=Path, required=True, help="the ground truth, .mat")
+    parser.add_argument("--motion", type=Path, help="motion IoU of its boxes, .mat, for groups")
+    parser.add_argument("--list", type=Path, help="VID_val_videos.txt, for a folder")
+    parser.add_argument("--protocol", choices=Protocol.__args__, default="vid")
+    args = parser.parse_args()
+    if not args.detections.is_dir():
+        rows = read_rows(args.detections)
+    elif args.list:
+        rows = read_folder(args.detections, args.list)
+    else:
+        raise ValueError(f"{args.detections} is a folder: name VID_val_videos.txt with --list")
+    truth = read_vid_ground_truth(args.boxes, args.motion)
+    detections = as_detections(rows, truth, args.detections)
+    boxes = Truth(truth.frame, truth.label, truth.box, truth.motion)
+    ap, by_motion = average_precision(boxes, detections, len(CLASSES), args.protocol)
+    print(f"{len(truth.frames)} frames, {len(truth.box)} boxes, {len(detections.box)} detections")
+    for name, value in zip(CLASSES, ap.tolist(), strict=True):
+        print(f"{name:14} {value:.4f}")
+    print(f"{'mAP':14} {class_mean(ap):.4f}  ({args.protocol})")
+    for group in GROUPS if by_motion else ():
+        print(f"{'mAP ' + group:14} {class_mean(by_motion[group]):.4f}")
+
+
+def read_rows(path: Path) -> np.ndarray:
+    """Reads frame, class, score, x1, y1, x2, y2 of each line, (M, 7) float64.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SampleError: A line is none of such a file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no detections at {path}: give a file, or a folder of predict.py")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an empty file is a video without detections
+            rows = np.loadtxt(path, np.float64, comments=None, ndmin=2, encoding="utf-8")
+    except ValueError as error:
+        raise SampleError(f"{path} is no list of detections ({error}): {_WANTED}") from None
+    if not rows.size:
+        return np.zeros((0, 7))
+    if rows.shape[1] != 7 or not np.isfinite(rows).all():
+        what = f"{rows.shape[1]} columns" if rows.shape[1] != 7 else "numbers that are not finite"
+        raise SampleError(f"{path} has {what}: {_WANTED}")
+    return rows
+
+
+def read_folder(folder: Path, videos: Path) -> np.ndarray:
+    """Reads NAME.boxes.txt of each listed video, with the official numbers of the frames.
+
+    Args:
+        folder: Output of predict.py.
+        videos: List of `val/NAME first 0 length`; `first` is a video's first number.
+
+    Raises:
+        FileNotFoundError: The list or a video's detections are missing.
+        SampleError: A line of the list or of a video is none of such a file.
+    """
+    if not videos.is_file():
+        raise FileNotFoundError(f"no list {videos}: VID_val_videos.txt is in the authors' code")
+    parts = []
+    for line in filter(str.strip, videos.read_text(encoding="utf-8-sig").splitlines()):
+        try:
+            name, first, _, length = line.split()
+            first, length = int(first), int(length)
+        except ValueError:
+            raise SampleError(f"{videos} has the line {line[:80]!r}: {_LISTED}") from None
+        path = folder / f"{name.rpartition('/')[2]}.boxes.txt"
+        if not path.is_file():
+            raise FileNotFoundError(f"no {path}, though {videos} lists {name}: predict it first")
+        rows = read_rows(path)
+        if len(rows) and not 0 <= rows[:, 0].min() <= rows[:, 0].max() < length:
+            raise SampleError(
+                f"{path} has frames {rows[:, 0].min():g} to {rows[:, 0].max():g}, and {videos} "
+                f"gives {name} {length} frames: predict that video again, whole"
+            )
+        rows[:, 0] += first
+        parts.append(rows)
+    return np.concatenate([np.zeros((0, 7)), *parts])
+
+
+def as_detections(rows: np.ndarray, truth: VidGroundTruth, source: Path) -> Detections:
+    """Checks frames and classes, and counts classes from 0.
+
+    Raises:
+        SampleError: A frame or a class is none of the ground truth.
+    """
+    frame, label = rows[:, 0], rows[:, 1] - 1
+    for what, values, known in (
+        ("frame", frame, truth.frames),
+        ("class", label + 1, np.arange(1, len(CLASSES) + 1)),
+    ):
+        if (strange := ~np.isin(values, known)).any():
+            raise SampleError(
+                f"{source} has {what} {values[strange][0]:g} in {strange.sum()} rows: want "
+                f"{known.min()} to {known.max()} of the ground truth, counted from 1"
+            )
+    return Detections(frame.astype(np.int64), label.astype(np.int32), rows[:, 2], rows[:, 3:])
+
+
+_WANTED = "want frame, class, score, x1, y1, x2, y2 in each line, with spaces between"
+_LISTED = "want 'val/NAME first 0 length'; copy it again from the authors' code"
+
+
+if __name__ == "__main__":
+    run_script(main)
