@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dff.data.samples import Interval
+from dff.data.transforms import EvaluationTransform
 from dff.data.video import Video, VideoError, VideoInput
 
 
@@ -29,6 +30,7 @@ class Intervals(IterableDataset):
         rank: This process, from 0; it takes videos rank, rank + world_size, ...
         world_size: Number of processes.
         max_frames: Frames read from each video at most; all if None.
+        resizing: Of what the networks see; the frames themselves keep their size.
 
     Raises:
         ValueError: A number is out of its range, or the loader has several workers.
@@ -41,6 +43,7 @@ class Intervals(IterableDataset):
         rank: int = 0,
         world_size: int = 1,
         max_frames: int | None = None,
+        resizing: EvaluationTransform | None = None,
     ) -> None:
         if key_duration < 1:
             raise ValueError(
@@ -53,6 +56,7 @@ class Intervals(IterableDataset):
         self.videos = list(videos)[rank::world_size]
         self.key_duration = key_duration
         self.max_frames = max_frames
+        self.resizing = resizing or EvaluationTransform()
 
     def __iter__(self) -> Iterator[Interval]:
         """Yields the intervals of one video after the other; `last` ends each video.
@@ -124,7 +128,7 @@ class Intervals(IterableDataset):
         """Makes an interval; one with an error is the last."""
         names = video.frame_names if video else None
         stacked = np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
-        return Interval(
+        interval = Interval(
             frames=torch.from_numpy(stacked).permute(0, 3, 1, 2),
             path=source.path,
             name=source.name,
@@ -136,3 +140,7 @@ class Intervals(IterableDataset):
             decode_seconds=perf_counter() - began,
             error=error,
         )
+        if frames and (window := self.resizing.window(frames[0].shape[:2])):
+            resized = np.stack([window.image(frame) for frame in frames])
+            interval["resized"] = torch.from_numpy(resized).permute(0, 3, 1, 2)
+        return interval

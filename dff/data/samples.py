@@ -175,6 +175,7 @@ class Interval(TypedDict):
     """A key frame and the frames it serves, of one video.
 
     `frames`: (n, 3, H, W) uint8 RGB, the key frame first; n = 0 only where `error` is set.
+    `resized`: the same frames in the size that the networks see, where that is another one.
     `path`, `name`: the video's input, and its unique name without suffix for output files.
     `start`: number of the key frame. `last`: no interval of this video follows.
     `fps`: frames per second of the video. `frame_count`: as the header says, None if it does not.
@@ -183,6 +184,7 @@ class Interval(TypedDict):
     """
 
     frames: Tensor
+    resized: NotRequired[Tensor]
     path: str
     name: str
     start: int

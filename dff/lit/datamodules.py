@@ -8,7 +8,6 @@ import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from torchvision.transforms.functional import resize
 
 from dff.data import cityscapes, folder, imagenet_vid, streets
 from dff.data.draws import mix
@@ -224,7 +223,7 @@ class Videos(L.LightningDataModule):
         super().__init__()
         self.videos = videos
         self.key_duration = key_duration
-        self.sides = EvaluationTransform(short_side, longest)
+        self.resizing = EvaluationTransform(short_side, longest)
 
     def predict_dataloader(self) -> DataLoader:
         """Intervals of this process's videos, read ahead by one process beside the network."""
@@ -233,15 +232,13 @@ class Videos(L.LightningDataModule):
             self.key_duration,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
+            resizing=self.resizing,
         )
         return DataLoader(intervals, batch_size=None, num_workers=1, worker_init_fn=worker_init)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
         """Adds what the network sees, RGB in [0, 1]; results are drawn on the frames."""
         if batch["error"] is None:
-            seen = to_unit_range(batch["frames"])
-            if window := self.sides.window(tuple(seen.shape[-2:])):
-                # the authors' resizing, which `longest` asks for, is bilinear even where it shrinks
-                seen = resize(seen, list(window.size), antialias=self.sides.longest is None)
+            seen = to_unit_range(batch.get("resized", batch["frames"]))
             batch["input"] = seen.contiguous(memory_format=torch.channels_last)
         return batch

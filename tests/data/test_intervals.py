@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from dff.data.intervals import Intervals
 from dff.data.samples import Interval
+from dff.data.transforms import EvaluationTransform
 from dff.data.video import VideoFile, VideoInput, find_videos, open_video
 from dff.data.video_writer import VideoWriter
 
@@ -53,6 +54,22 @@ def test_intervals_cover_each_video_once_in_order(videos):
     assert (first["path"], first["fps"], first["error"]) == (videos[0].path, 25.0, None)
     assert (first["frame_count"], first["frame_names"]) == (7, None)
     assert 0 < first["decode_seconds"] < 10
+
+
+def test_frames_are_resized_as_in_evaluation(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        frame = rng.integers(0, 256, (90, 200, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), frame)
+    (plain,) = Intervals(find_videos([tmp_path]), 3)
+    assert "resized" not in plain
+    for resizing in (EvaluationTransform(80, 150), EvaluationTransform(64)):
+        (item,) = Intervals(find_videos([tmp_path]), 3, resizing=resizing)
+        assert (item["frames"] == plain["frames"]).all()
+        for frame, resized in zip(item["frames"], item["resized"], strict=True):
+            frame = frame.permute(1, 2, 0).numpy()
+            shown = resizing({"key": frame, "current": frame})["current"]
+            assert (resized.permute(1, 2, 0).numpy() == shown).all()
 
 
 @pytest.mark.parametrize("key_duration", [1, 7, 100])

@@ -7,7 +7,14 @@ from torch.utils.data import Subset
 from vid_layout import box_of, write_vid
 
 from dff.data.samples import SampleError
-from dff.lit.datamodules import Cityscapes, Folder, ImageNetVID, PairData, to_unit_range
+from dff.lit.datamodules import (
+    Cityscapes,
+    Folder,
+    ImageNetVID,
+    PairData,
+    Videos,
+    to_unit_range,
+)
 
 
 def test_frames_leave_as_rgb_in_0_to_1(small_streets):
@@ -170,3 +177,10 @@ def test_imagenet_vid_can_be_named_on_the_command_line(vid, tmp_path):
     assert len(made.box_classes) == 30 and "short_side" in str(args)
     with pytest.raises(SystemExit):
         parser.parse_args(["--data=ImageNetVID", root, "--data.with_boxes=false"])
+
+
+def test_sides_that_no_video_can_have_are_refused():
+    with pytest.raises(ValueError, match="a short side of 32 is too small"):
+        Videos([], 5, 32)
+    with pytest.raises(ValueError, match="longest 500 with short_side None"):
+        Videos([], 5, None, 500)
