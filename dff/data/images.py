@@ -61,6 +61,26 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
     return labels if step == 1 else labels // np.uint8(step)
 
 
+def read_planes(path: str | os.PathLike) -> np.ndarray:
+    """Reads a 16-bit colour PNG that holds numbers, as (H, W, 3) uint16 in the file's order, RGB.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SampleError: The file is empty, cut short, damaged, or not a PNG of 3 channels of 16 bit.
+    """
+    data = _read(path)
+    if data.startswith(_PNG):
+        _png_chunks(path, data)
+    planes = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    if not data.startswith(_PNG) or planes.dtype != np.uint16 or planes.shape[2:] != (3,):
+        channels = 1 if planes.ndim == 2 else planes.shape[2]
+        raise SampleError(
+            f"{path} has {channels} channel{'s' * (channels > 1)} of {8 * planes.itemsize} bit: "
+            "want a PNG with 3 channels of 16 bit, as KITTI stores flow"
+        )
+    return planes[..., ::-1]  # cv2 gives BGR
+
+
 def values_in(labels: np.ndarray) -> np.ndarray:
     """Returns the numbers that (H, W) uint8 or uint16 labels hold, in order, each once."""
     if labels.dtype != np.uint8:
@@ -87,6 +107,19 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
     done, data = cv2.imencode(".png", array[..., ::-1] if colour else array)
     if not done:
         raise ValueError(f"cannot encode an array of shape {array.shape} as PNG for {path}")
+    write_whole(path, data.tobytes())
+
+
+def write_planes(path: str | os.PathLike, planes: np.ndarray) -> None:
+    """Writes (H, W, 3) uint16 as `read_planes` reads it, whole or not at all."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(planes[..., ::-1], np.uint16))
+    if not done:
+        raise ValueError(f"cannot encode an array of shape {planes.shape} as PNG for {path}")
+    write_whole(path, data.tobytes())
+
+
+def write_whole(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a file whole or not at all, as `write_png` does."""
     path = Path(path)
     # not tempfile: its files are 0600, and predictions are for everyone whom the umask allows
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -117,7 +117,7 @@ class TrainingPairs(Dataset[Pair]):
                 last_error = error
                 continue
             arrays = self.transform(arrays, int(rng.integers(2**31)))
-            return _pair(arrays, gap, at, skipped)
+            return to_pair(arrays, gap, at, skipped)
         raise SampleError(
             f"{GIVE_UP_AFTER} samples in a row cannot be used, which is no accident: check that "
             f"the data set is complete; the last: {last_error}"
@@ -180,7 +180,7 @@ class EvaluationPairs(Dataset[Pair]):
         # the next entries are the same labelled frame with other gaps
         kept = {n: arrays[n] for n in ("current", "mask", *_BOXES) if n in arrays}
         self._last = (snippet.frames[current], kept)
-        return _pair(self.transform(arrays, index), gap, index, 0)
+        return to_pair(self.transform(arrays, index), gap, index, 0)
 
 
 def worker_init(worker_id: int) -> None:
@@ -278,7 +278,8 @@ def _flow(snippet: Snippet, current: int, gap: int, shape: tuple[int, ...]) -> A
     return {"flow": flow, "flow_known": np.full(shape, known), "occluded": occluded}
 
 
-def _pair(arrays: Arrays, gap: int, index: int, skipped: int) -> Pair:
+def to_pair(arrays: Arrays, gap: int, index: int, skipped: int = 0) -> Pair:
+    """Makes tensors of the arrays of one pair, planes first, and adds its numbers; see `Pair`."""
     tensors = {}
     for name, array in arrays.items():
         planes = array.transpose(2, 0, 1) if array.ndim == 3 else array

@@ -1,7 +1,6 @@
 """One random draw for both frames of a pair; mask, flow and boxes of the current frame follow."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +44,7 @@ class TrainingTransform:
         least_visible: float = 0.3,
     ) -> None:
         if size is not None:
-            _check_size(tuple(size))
+            check_size(tuple(size))
         if size is not None and short_side is not None:
             raise ValueError(
                 f"size {tuple(size)} and short_side {short_side}: a size cuts a window, a short "
@@ -62,12 +61,12 @@ class TrainingTransform:
         self.scale = (float(scale[0]), float(scale[1]))
         self.flip, self.least_visible = flip, least_visible
         self.short_side, self.longest = short_side, longest
-        self.colour = _colour_change(colour) if colour else None
+        self.colour = ColourChange(colour) if colour else None
 
     def window(self, frame: tuple[int, int], rng: np.random.Generator) -> Window:
         """Draws the window for a frame of this height and width."""
         size = self.size or frame
-        _check_size(size)
+        check_size(size)
         zoom = rng.uniform(*self.scale)
         if self.short_side is not None:
             longest = None if self.longest is None else self.longest * zoom
@@ -96,7 +95,7 @@ class TrainingTransform:
         if key is not current:
             frames.append(window.image(key))
         if self.colour is not None:
-            frames = self._change_colour(frames, seed)
+            frames = self.colour(frames, seed)
         changed |= {"current": frames[0], "key": frames[-1]}
         if "flow" in arrays:
             moved = window.flow(arrays["flow"], arrays["flow_known"], arrays["occluded"])
@@ -109,14 +108,6 @@ class TrainingTransform:
             changed["frame_size"] = np.array(window.size)
             changed |= {name: arrays[name][kept] for name in ("box_labels", "tracks")}
         return changed
-
-    def _change_colour(self, frames: list[np.ndarray], seed: int) -> list[np.ndarray]:
-        # Compose has a generator of its own, which repeats itself in every worker and every epoch
-        self.colour.set_random_seed(seed)
-        # One tall image, not two targets: contrast is about the mean of the image, and two means
-        # would make one colour of the scene two.
-        tall = frames[0] if len(frames) == 1 else np.concatenate(frames)
-        return np.split(self.colour(image=tall)["image"], len(frames))
 
 
 @dataclass(frozen=True)
@@ -167,18 +158,35 @@ class EvaluationTransform:
         return Window(0, 0, frame[1], frame[0], size)
 
 
-def _colour_change(strength: float) -> Callable:
-    import albumentations  # half a second to 3 s, and evaluation and prediction do without
+class ColourChange:
+    """One random change of brightness, contrast and saturation for all frames of a pair.
 
-    span = (1 - strength, 1 + strength)
-    # no hue: it costs more than all else together
-    jitter = albumentations.ColorJitter(
-        brightness=span, contrast=span, saturation=span, hue=(0, 0), p=1
-    )
-    return albumentations.Compose([jitter])
+    Args:
+        strength: Each is multiplied by 1 - strength to 1 + strength.
+    """
+
+    def __init__(self, strength: float) -> None:
+        import albumentations  # half a second to 3 s, and evaluation and prediction do without
+
+        span = (1 - strength, 1 + strength)
+        # no hue: it costs more than all else together
+        jitter = albumentations.ColorJitter(
+            brightness=span, contrast=span, saturation=span, hue=(0, 0), p=1
+        )
+        self._compose = albumentations.Compose([jitter])
+
+    def __call__(self, frames: list[np.ndarray], seed: int) -> list[np.ndarray]:
+        """Changes frames (H, W, 3) uint8 of one size by one draw."""
+        # Compose has a generator of its own, which repeats itself in every worker and every epoch
+        self._compose.set_random_seed(seed)
+        # One tall image, not two targets: contrast is about the mean of the image, and two means
+        # would make one colour of the scene two.
+        tall = frames[0] if len(frames) == 1 else np.concatenate(frames)
+        return np.split(self._compose(image=tall)["image"], len(frames))
 
 
-def _check_size(size: tuple[int, ...]) -> None:
+def check_size(size: tuple[int, ...]) -> None:
+    """Refuses an output size that is no height and width, or too small for the flow network."""
     if len(size) != 2:
         raise ValueError(f"size {size}: want height and width")
     if min(size) < SMALLEST_SIDE:

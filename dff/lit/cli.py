@@ -13,8 +13,9 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from dff.lit import datamodules, flow, module  # noqa: F401  (short class names resolve once imported)
+from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
 from dff.lit.checkpoints import last_checkpoint
+from dff.lit.flow_quality import FlowMonitor
 from dff.lit.panels import Panels
 from dff.lit.predictor import VideoPredictor
 from dff.lit.progress import Throughput
@@ -54,6 +55,7 @@ class FitCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(VideoPredictor, "video_predictor")
         parser.add_lightning_class_args(Panels, "panels")
+        parser.add_lightning_class_args(FlowMonitor, "flow_monitor")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/miou",

@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from dff.data.collation import collate
 from dff.data.draws import DrawSampler
@@ -139,14 +139,7 @@ class PairData(L.LightningDataModule):
             with_flow=self.with_flow if with_flow is None else with_flow,
             with_boxes=self.with_boxes,
         )
-        return DataLoader(
-            pairs if world_size == 1 else Subset(pairs, range(rank, len(pairs), world_size)),
-            batch_size=self.val_batch_size,
-            num_workers=self.num_workers,
-            worker_init_fn=worker_init,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return evaluation_loader(self, pairs, rank, world_size)
 
     def held_out_frames(self, count: int) -> tuple[list[torch.Tensor], float]:
         """Up to `count` consecutive frames of the held-out snippet that has the most.
@@ -177,35 +170,7 @@ class PairData(L.LightningDataModule):
             with_boxes=self.with_boxes,
             clamp_gaps=self.clamp_gaps,
         )
-        quotas = self.quotas()
-        drawn = len(pairs) if quotas is None else sum(count for _, count in quotas)
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        world_size = self.trainer.world_size
-        if drawn < self.batch_size * world_size:
-            raise SampleError(
-                f"{drawn} labelled frames in the training split: wanted at least one batch of "
-                f"{self.batch_size} on {world_size} devices; set --data.batch_size lower"
-            )
-        sampler = DrawSampler(
-            pairs,
-            num_replicas=world_size,
-            rank=self.trainer.global_rank,
-            seed=self.seed,
-            # stopped after the last batch of an epoch, a run goes on with the next one's first
-            start=done % (drawn // world_size // self.batch_size) * self.batch_size,
-            quotas=quotas,
-        )
-        return DataLoader(
-            pairs,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            worker_init_fn=worker_init,
-            collate_fn=collate,
-            drop_last=True,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return training_loader(self, pairs, "labelled frames", self.quotas())
 
     def val_dataloader(self) -> DataLoader:
         """Pairs at `val_gaps`."""
@@ -213,9 +178,83 @@ class PairData(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
         """Frames from uint8 to RGB in [0, 1], on the device."""
-        for name in ("key", "current"):
-            batch[name] = to_unit_range(batch[name])
-        return batch
+        return to_unit_frames(batch)
+
+
+def training_loader(
+    data: L.LightningDataModule,
+    pairs: Dataset,
+    what: str,
+    quotas: list[tuple[range, int]] | None = None,
+) -> DataLoader:
+    """Random pairs for a trainer; a run that goes on in mid-epoch goes on where it stopped.
+
+    Args:
+        data: Knows `trainer`, `batch_size`, `num_workers` and `seed`.
+        pairs: Takes (index, seed).
+        what: What a pair is called in a message, in the plural.
+        quotas: See `DrawSampler`.
+
+    Raises:
+        SampleError: There are fewer pairs than a batch needs.
+    """
+    trainer, batch_size = data.trainer, data.batch_size
+    drawn = len(pairs) if quotas is None else sum(count for _, count in quotas)
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    world_size = trainer.world_size
+    if drawn < batch_size * world_size:
+        raise SampleError(
+            f"{drawn} {what} in the training split: wanted at least one batch of "
+            f"{batch_size} on {world_size} devices; set --data.batch_size lower"
+        )
+    sampler = DrawSampler(
+        pairs,
+        num_replicas=world_size,
+        rank=trainer.global_rank,
+        seed=data.seed,
+        # stopped after the last batch of an epoch, a run goes on with the next one's first
+        start=done % (drawn // world_size // batch_size) * batch_size,
+        quotas=quotas,
+    )
+    return DataLoader(
+        pairs,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=data.num_workers,
+        worker_init_fn=worker_init,
+        collate_fn=collate,
+        drop_last=True,
+        persistent_workers=data.num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def evaluation_loader(
+    data: L.LightningDataModule, pairs: Dataset, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """Pairs in order; this rank's share, each pair once.
+
+    Args:
+        data: Knows `val_batch_size` and `num_workers`.
+        pairs: Takes an index.
+        rank: Number of this share.
+        world_size: Number of shares.
+    """
+    return DataLoader(
+        pairs if world_size == 1 else Subset(pairs, range(rank, len(pairs), world_size)),
+        batch_size=data.val_batch_size,
+        num_workers=data.num_workers,
+        worker_init_fn=worker_init,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def to_unit_frames(batch: dict[str, Any]) -> dict[str, Any]:
+    """Both frames of a batch of pairs from uint8 to RGB in [0, 1]."""
+    for name in ("key", "current"):
+        batch[name] = to_unit_range(batch[name])
+    return batch
 
 
 def to_unit_range(frames: torch.Tensor) -> torch.Tensor:
