@@ -29,9 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--feature_network", choices=get_args(presets.FeatureNetworkName), default="resnet101"
     )
-    parser.add_argument(
-        "--flow_network", choices=get_args(presets.FlowNetworkName), default="flownet"
-    )
+    parser.add_argument("--flow_network", choices=get_args(presets.FlowName), default="flownet")
     parser.add_argument("--feature_channels", type=int, default=1024)
     parser.add_argument("--task", choices=get_args(presets.HeadName), default="segmentation")
     parser.add_argument("--task_layers", type=int, choices=[0, 1, 5, 12, 21], default=1)

@@ -1,12 +1,14 @@
-"""Converts the authors' MXNet weights into a PyTorch state dict, or a checkpoint.
+"""Converts weights of other code into a PyTorch state dict with our names, or a checkpoint.
 
     python scripts/convert_weights.py rfcn_dff_flownet_vid-0000.params dff_vid.pth
     python scripts/convert_weights.py rfcn_dff_flownet_vid-0000.params dff_vid.ckpt
+    python scripts/convert_weights.py flownets_EPE1.951.pth.tar flownet.pth
 
-INPUT is a .params file with the arrays of Deep Feature Flow, of a ResNet or of FlowNet. OUTPUT is
-a state dict with the names of a DeepFeatureFlow: `feature_network.`, `flow_network.` and
-`heads.detection.`. Each array is reported as used or left over; `rfcn_bbox_weight_test` and its
-bias are left over, for they are `rfcn_bbox_weight` times what the head multiplies by itself.
+INPUT is a .params file with the arrays of Deep Feature Flow, of a ResNet or of FlowNet, or a
+PyTorch file with FlowNetS as FlowNetPytorch, mmtracking or MEGA name it. OUTPUT is a state dict
+with the names of a DeepFeatureFlow: `feature_network.`, `flow_network.` and `heads.detection.`.
+Each array is reported as used or left over; `rfcn_bbox_weight_test` and its bias are left over, for
+they are `rfcn_bbox_weight` times what the head multiplies by itself.
 An OUTPUT that ends in .ckpt is a checkpoint of the detection model for evaluate and predict.
 """
 
@@ -23,16 +25,18 @@ from torch import Tensor
 
 from dff.data.imagenet_vid import CLASSES
 from dff.lit.module import LitDFF
-from dff.models.mxnet_params import read_params
-from dff.models.weights import from_official, official_name
+from dff.models.flow_weights import Channels, convert_flownet
+from dff.models.mxnet_params import is_params, read_params
+from dff.models.weights import from_official, official_name, read_state_dict
 
 
-def convert(source: Path, target: Path) -> tuple[int, list[str]]:
+def convert(source: Path, target: Path, channels: Channels | None = None) -> tuple[int, list[str]]:
     """Writes `target` whole or not at all.
 
     Args:
-        source: MXNet .params file.
+        source: MXNet .params file, or a PyTorch file with FlowNetS.
         target: The state dict to write; its folder must exist.
+        channels: Order of the channels that a PyTorch FlowNetS takes; None is that of its code.
 
     Returns:
         Number of arrays used, names of the arrays left over.
@@ -41,19 +45,14 @@ def convert(source: Path, target: Path) -> tuple[int, list[str]]:
         FileNotFoundError: No such file, or no such folder.
         ValueError: `source` cannot be read, or holds none of the networks' arrays.
     """
-    arrays = read_params(source)
-    state, left_over = from_official(arrays)
-    if not state:
-        raise ValueError(
-            f"{source} holds no array of ResNet or FlowNet: give the authors' weights, for "
-            "instance rfcn_dff_flownet_vid-0000.params or resnet_v1_101-0000.params"
-        )
+    state, used, left_over = read(source, channels)
     saved = checkpoint(state, source) if target.suffix == ".ckpt" else state
     if not target.parent.is_dir():
         raise FileNotFoundError(f"no folder {target.parent}: create it first")
-    for name in arrays:
-        ours = official_name(name.removeprefix("arg:").removeprefix("aux:"))
-        print(f"used       {name} -> {ours}" if ours else f"left over  {name}")
+    for name, ours in used.items():
+        print(f"used       {name} -> {ours}")
+    for name in left_over:
+        print(f"left over  {name}")
     # Written beside the target, then moved: an interrupted run leaves no half file that loads.
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -66,7 +65,36 @@ def convert(source: Path, target: Path) -> tuple[int, list[str]]:
         os.replace(temporary, target)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return len(state), left_over
+    return len(used), left_over
+
+
+def read(
+    source: Path, channels: Channels | None = None
+) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+    """Tensors by our names; names in the file -> ours; names left over. Errors as `convert`."""
+    if source.suffix == ".params" or (source.is_file() and is_params(source)):
+        arrays = read_params(source)
+        state, left_over = from_official(arrays)
+        ours = {
+            name: official_name(name.removeprefix("arg:").removeprefix("aux:")) for name in arrays
+        }
+        used = {name: new for name, new in ours.items() if new}
+        if not state:
+            raise ValueError(
+                f"{source} holds no array of ResNet or FlowNet: give the authors' weights, for "
+                "instance rfcn_dff_flownet_vid-0000.params or resnet_v1_101-0000.params"
+            )
+        return state, used, left_over
+    tensors, others, div_flow = read_state_dict(source)
+    flow = convert_flownet(tensors, str(source), div_flow, channels)
+    if flow is None:
+        raise ValueError(
+            f"{source} holds no FlowNetS as FlowNetPytorch, mmtracking or MEGA name it (it has "
+            f"{', '.join(list(tensors)[:3])}): give such a file, or the authors' .params; what has "
+            "our names or torchvision's needs no conversion"
+        )
+    print(f"FlowNetS as in {flow.title}, whose input is {flow.channels.upper()}")
+    return flow.state, flow.used, [*flow.left_over, *others]
 
 
 def checkpoint(state: dict[str, Tensor], source: Path) -> dict[str, Any]:
@@ -108,13 +136,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=Path, help="MXNet .params file")
+    parser.add_argument("input", type=Path, help="MXNet .params or PyTorch file")
     parser.add_argument(
         "output", type=Path, help="state dict (.pth) or checkpoint (.ckpt) to write"
     )
+    parser.add_argument(
+        "--channels",
+        choices=["rgb", "bgr"],
+        help="order in which a FlowNetS of PyTorch takes the channels, where it is not that of its "
+        "code: bgr for flownets_from_caffe",
+    )
     options = parser.parse_args(arguments)
     try:
-        used, left_over = convert(options.input, options.output)
+        used, left_over = convert(options.input, options.output, options.channels)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -2,7 +2,11 @@
 
     python scripts/evaluate.py runs/cityscapes_r101/version_0/checkpoints/last.ckpt \\
         --data Cityscapes --data.root DIR --ablations true
+
+With --flow_network, a hand-made flow takes the place of the checkpoint's flow network.
 """
+
+from typing import get_args
 
 import lightning as L
 from jsonargparse import ArgumentParser
@@ -12,12 +16,18 @@ from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import PairData
 from dff.lit.predictor import VideoPredictor
+from dff.models.presets import HandMadeFlowName
 
 
 def main() -> None:
     """Prints the tables and writes them to the output folder."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
+    parser.add_argument(
+        "--flow_network",
+        choices=get_args(HandMadeFlowName),
+        help="a hand-made flow in place of the model's flow network",
+    )
     parser.add_subclass_arguments(PairData, "data", default={"class_path": "Streets"})
     parser.add_argument("--key_durations", type=list[int], default=[1, 2, 5, 10])
     parser.add_argument("--ablations", type=bool, default=False, help="copy, scale 1, flow 0")
@@ -27,7 +37,7 @@ def main() -> None:
     parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--precision", type=str, default="32-true")
     args = parser.parse_args()
-    module = load_model(args.checkpoint)
+    module = load_model(args.checkpoint, args.flow_network)
     data = parser.instantiate(args).data
     trainer = L.Trainer(
         accelerator=args.accelerator,

@@ -6,6 +6,7 @@ python scripts/predict.py runs/demo/model.ckpt video.mp4 'more/*.mp4' folder/of/
 import argparse
 import hashlib
 import sys
+from typing import get_args
 
 import lightning as L
 
@@ -15,6 +16,7 @@ from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import Videos
 from dff.lit.writer import PredictionWriter, gather_failures
+from dff.models.presets import HandMadeFlowName
 from dff.models.schedule import FixedSchedule
 
 
@@ -27,6 +29,11 @@ def main() -> int:
     parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
     parser.add_argument("--output", default="predictions", help="folder to write to")
     parser.add_argument("--key_duration", type=int, default=5, help="one key frame in every l")
+    parser.add_argument(
+        "--flow_network",
+        choices=get_args(HandMadeFlowName),
+        help="a hand-made flow in place of the model's flow network",
+    )
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
     parser.add_argument("--longest", type=int, help="with it, most pixels of the longer side")
     parser.add_argument(
@@ -46,7 +53,7 @@ def main() -> int:
     args = parser.parse_args()
 
     FixedSchedule(args.key_duration)
-    module = load_model(args.checkpoint)
+    module = load_model(args.checkpoint, args.flow_network)
     if args.labels == "cityscapes" and tuple(module.classes) != tuple(CLASSES):
         raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
     writer = PredictionWriter(
@@ -54,6 +61,7 @@ def main() -> int:
         {
             "checkpoint": digest(args.checkpoint),
             "key_duration": args.key_duration,
+            "flow_network": args.flow_network,
             "short_side": args.short_side,
             "longest": args.longest,
             "precision": args.precision,

@@ -1,10 +1,12 @@
 """Checkpoints: the newest of a run, and a model from a file, with a clear word where it is none."""
 
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from dff.lit.module import LitDFF
+from dff.models import presets
 
 
 def last_checkpoint(run: str | Path) -> Path:
@@ -22,13 +24,24 @@ def last_checkpoint(run: str | Path) -> Path:
     return found[-1]
 
 
-def load_model(file: str | Path) -> LitDFF:
+def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None = None) -> LitDFF:
     """A trained model with the settings it was trained with; nothing in the file is executed.
+
+    Args:
+        file: The checkpoint.
+        flow_network: A hand-made flow in place of the one that the model was trained with, as the
+            paper's SFF has it in a per-frame network; None leaves the model as it is.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no checkpoint of LitDFF.
+        ValueError: The file is no checkpoint of LitDFF, or the flow is not made by hand.
     """
+    hand_made = get_args(presets.HandMadeFlowName)
+    if flow_network is not None and flow_network not in hand_made:
+        raise ValueError(
+            f"flow network {flow_network!r} in place of the trained one: wanted one that has "
+            f"nothing to learn, {', '.join(hand_made)}"
+        )
     file = Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"no checkpoint at {file}: scripts/fit.py writes them to runs/")
@@ -57,4 +70,7 @@ def load_model(file: str | Path) -> LitDFF:
         raise ValueError(
             f"{file} does not fit this version of the model ({str(error).splitlines()[0]}): {cure}"
         ) from error
+    if flow_network is not None:
+        module.model.flow_network = presets.flow_network(flow_network)
+        module.hparams.flow_network = flow_network  # what is saved from here on is another model
     return module.eval()

@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dff.lit import optimizers
-from dff.lit.metrics import GapEndPointError, counted_here, flow_in_image_pixels
+from dff.lit.metrics import (
+    SPEEDS,
+    GapEndPointError,
+    SpeedEndPointError,
+    counted_here,
+    flow_in_image_pixels,
+)
 from dff.models import presets
 from dff.models.flownet import FLOW_UNIT
 from dff.models.weights import load_weights
@@ -22,18 +28,21 @@ class LitFlow(L.LightningModule):
 
     Args:
         flow_network: Name of the flow network.
-        flow_weights: Weights to begin with; None stays random.
+        flow_weights: Weights to begin with, a checkpoint or a file that `load_weights` takes; None
+            stays random.
         level_weights: Weight of each prediction layer, coarse to fine; the last one is the flow
             that propagation uses. FlowNet's are 0.32, 0.08, 0.02, 0.01, 0.005.
         object_weight: Weight of pixels of moving things against 1 of the scene, which would
-            otherwise let a network learn the camera's motion and nothing else.
+            otherwise let a network learn the camera's motion and nothing else. Other than 1, it
+            wants data with labels.
         soften: Pixels of motion at which the weight of a pixel has halved, so that large motions
             do not drown small ones; None weighs all alike.
-        optimizer: See LitDFF; likewise `lr`, `momentum`, `weight_decay`, `milestones`.
+        optimizer: "adam" with `milestones`, as FlowNet, "sgd" likewise, or "adamw" with one cycle.
         lr: Learning rate.
         momentum: Of SGD.
         weight_decay: Of weights.
-        milestones: Steps after which SGD's learning rate falls to a tenth.
+        milestones: Steps after which the learning rate of "adam" or "sgd" falls.
+        decay: Factor of the learning rate at each of the milestones; FlowNet's is 0.5.
     """
 
     def __init__(
@@ -48,20 +57,33 @@ class LitFlow(L.LightningModule):
         momentum: float = 0.9,
         weight_decay: float = 4e-4,
         milestones: list[int] | None = None,
+        decay: float = 0.1,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.level_weights = level_weights or [0.32, 0.08, 0.02, 0.01, 0.005]
+        if len(self.level_weights) != 5:
+            raise ValueError(
+                f"level_weights has {len(self.level_weights)} numbers: wanted one for each of the "
+                "5 prediction layers, coarse to fine"
+            )
         # The scale field belongs to Deep Feature Flow's features; here it has one idle channel.
         self.flow_network = presets.flow_network(flow_network, feature_channels=1)
         self.flow_network.to(memory_format=torch.channels_last)
         optimizers.freeze(self.flow_network, {"decoder.scale": 0.0})
 
     def setup(self, stage: str) -> None:
-        """Loads weights where training begins."""
+        """Checks that the data is what the loss needs, and loads weights where training begins.
+
+        Raises:
+            ValueError: The data gives no true flow, or no labels where `object_weight` needs them.
+        """
         if stage in ("fit", "validate"):
-            self.val_gaps = list(self.trainer.datamodule.val_gaps)
+            data = self.trainer.datamodule
+            check_data(data, self.hparams.object_weight if stage == "fit" else 1.0)
+            self.val_gaps = list(data.val_gaps)
             self.error = GapEndPointError(self.val_gaps)
+            self.speed_error = SpeedEndPointError()
         if stage == "fit" and self.hparams.flow_weights and not self.trainer.ckpt_path:
             self.print(load_weights(self.flow_network, self.hparams.flow_weights, keep=("scale",)))
 
@@ -100,18 +122,41 @@ class LitFlow(L.LightningModule):
         sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
         flow = flow_in_image_pixels(flow, *sizes)
         kept = counted_here(batch["index"], self.global_rank, self.trainer.world_size)
-        self.error.update(
-            flow[kept], batch["flow"][kept], batch["flow_known"][kept], batch["gap"][kept]
-        )
+        counted = flow[kept], batch["flow"][kept], batch["flow_known"][kept]
+        self.error.update(*counted, batch["gap"][kept])
+        self.speed_error.update(*counted)
 
     def on_validation_epoch_end(self) -> None:
-        """End-point error for each gap and over all, in image pixels."""
+        """End-point error for each gap, for each speed and over all, in image pixels."""
         error, zero_error = self.error.compute()
         self.error.reset()
         for gap, value in zip(self.val_gaps, error.float(), strict=True):
             self.log(f"val/epe_gap_{gap}", value)
         self.log("val/epe", error.nanmean().float(), prog_bar=True)
         self.log("val/epe_zero", zero_error.nanmean().float())
+        for name, value in zip(SPEEDS, self.speed_error.compute().float(), strict=True):
+            if not value.isnan():  # the same in all processes, as the sums are
+                self.log(f"val/epe_{name}", value)
+        self.speed_error.reset()
+
+
+def check_data(data: L.LightningDataModule, object_weight: float) -> None:
+    """Checks that a data module gives what `LitFlow` learns from.
+
+    Raises:
+        ValueError: It gives no true flow, or no labels where `object_weight` needs them.
+    """
+    name = type(data).__name__
+    if not getattr(data, "with_flow", True):
+        raise ValueError(
+            f"a flow network learns from true flow, and {name} was not asked for it: set "
+            "--data.with_flow true, with data that knows its flow"
+        )
+    if object_weight != 1.0 and not getattr(data, "classes", ()):
+        raise ValueError(
+            f"object_weight={object_weight:g} weighs the pixels of moving things by their labels, "
+            f"and {name} has none: set --model.object_weight 1, or use Streets"
+        )
 
 
 def weighted_error(level: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

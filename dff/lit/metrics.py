@@ -97,6 +97,38 @@ def flow_in_image_pixels(
     return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
 
 
+SPEEDS = {"s0_10": (0.0, 10.0), "s10_40": (10.0, 40.0), "s40": (40.0, float("inf"))}
+"""Groups of pixels by the length of their true motion, in image pixels: from, and below."""
+
+
+class SpeedEndPointError(Metric):
+    """Mean end-point error by the speed of the true motion, in image pixels.
+
+    The groups are those of the MPI Sintel benchmark (Butler et al., ECCV 2012): `SPEEDS`.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        zeros = torch.zeros(len(SPEEDS), dtype=torch.float64)
+        for name in ("error", "pixels"):
+            self.add_state(name, zeros.clone(), dist_reduce_fx="sum")
+
+    def update(self, flow: Tensor, truth: Tensor, known: Tensor) -> None:
+        """Counts a batch; arguments as those of `GapEndPointError.update`."""
+        error = torch.hypot(*(flow.double() - truth).unbind(1))
+        speed = torch.hypot(*truth.double().unbind(1))
+        for position, (low, high) in enumerate(SPEEDS.values()):
+            counted = known & (speed >= low) & (speed < high)
+            self.error[position] += error[counted].sum()
+            self.pixels[position] += counted.sum()
+
+    def compute(self) -> Tensor:
+        """Error of each group, (3,); NaN where no pixel moves so fast."""
+        return self.error / self.pixels
+
+
 class GapEndPointError(Metric):
     """Mean end-point error by gap, in image pixels, and that of zero flow beside it.
 

@@ -21,7 +21,7 @@ class LitDFF(L.LightningModule):
 
     Args:
         feature_network: Name of the feature network.
-        flow_network: Name of the flow network.
+        flow_network: Name of the flow network, or of a hand-made flow, which learns nothing.
         feature_channels: Channels of the features (the paper: 1024).
         heads: Task -> weight of its loss.
         num_classes: Classes of the segmentation.
@@ -36,13 +36,15 @@ class LitDFF(L.LightningModule):
         normalization: Input convention, the official code's or torchvision's.
         weights: Pre-trained feature network: a file, or "torchvision:NAME"; None stays random. A
             head that the file holds too, for as many classes, is taken with it.
-        flow_weights: Pre-trained flow network: a checkpoint of LitFlow or a file; None stays
-            random. The scale layer always starts at weights 0, bias 1.
-        optimizer: "sgd" with `milestones`, or "adamw" with one cycle.
+        flow_weights: Pre-trained flow network: a checkpoint of LitFlow, or a file that
+            `load_weights` takes; None stays random. The scale layer always starts at weights 0,
+            bias 1.
+        optimizer: "sgd" or "adam" with `milestones`, or "adamw" with one cycle.
         lr: Learning rate.
         momentum: Of SGD.
         weight_decay: Of weights and gammas.
-        milestones: Steps after which the learning rate falls to a tenth.
+        milestones: Steps after which the learning rate falls.
+        decay: Factor of the learning rate at each of the milestones.
         lr_factors: Part -> factor of the learning rate ("flow_network", "feature_network.layer1",
             ...); 0 freezes it.
     """
@@ -50,7 +52,7 @@ class LitDFF(L.LightningModule):
     def __init__(
         self,
         feature_network: presets.FeatureNetworkName = "resnet101",
-        flow_network: presets.FlowNetworkName = "flownet",
+        flow_network: presets.FlowName = "flownet",
         feature_channels: int = 1024,
         heads: dict[str, float] | None = None,
         num_classes: int = 19,
@@ -68,6 +70,7 @@ class LitDFF(L.LightningModule):
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         milestones: list[int] | None = None,
+        decay: float = 0.1,
         lr_factors: dict[str, float] | None = None,
     ) -> None:
         super().__init__()

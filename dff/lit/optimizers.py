@@ -8,7 +8,7 @@ from torch import nn
 
 from dff.lit.sgd import SGD
 
-OptimizerName = Literal["sgd", "adamw"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
 
 
 def lr_factor(name: str, factors: dict[str, float]) -> float:
@@ -28,8 +28,13 @@ def freeze(model: nn.Module, factors: dict[str, float]) -> list[nn.Module]:
         ValueError: A prefix that no parameter has.
     """
     names = [name for name, _ in model.named_parameters()]
+    # A config with factors for the flow network also serves a hand-made flow.
+    empty = {
+        name: 0.0 for name, part in model.named_children() if next(part.parameters(), None) is None
+    }
     for prefix in factors:
-        if not any(lr_factor(name, {prefix: 0.0}) == 0.0 for name in names):
+        named = any(lr_factor(name, {prefix: 0.0}) == 0.0 for name in names)
+        if not named and lr_factor(prefix, empty) != 0.0:
             parts = sorted({".".join(name.split(".")[:2]) for name in names})
             raise ValueError(
                 f"lr_factors: no parameter is called {prefix!r}; parts are {', '.join(parts)}"
@@ -54,26 +59,34 @@ def configure(
     milestones: list[int],
     factors: dict[str, float],
     total_steps: int,
+    decay: float = 0.1,
     clips: bool = False,
 ) -> dict[str, Any]:
-    """SGD with steps, as the paper, or AdamW with one cycle, for small runs.
+    """SGD with steps, as the paper; Adam with steps, as FlowNet; AdamW with one cycle, if short.
 
-    Weight decay is for weights and batch-norm gammas, not for biases and betas (official code).
+    Weight decay is for weights and batch-norm gammas, not for biases and betas (official code; so
+    is FlowNet's). Adam has it in the gradient, as Caffe, and betas of 0.9 and 0.999.
 
     Args:
         model: Its parameters with a gradient are trained.
-        optimizer: "sgd" or "adamw".
+        optimizer: "sgd", "adam" or "adamw".
         lr: Learning rate of a part with factor 1.
         weight_decay: Of weights and gammas.
-        momentum: Of SGD; AdamW's first beta is 0.9.
-        milestones: Steps after which SGD's learning rate falls to a tenth.
+        momentum: Of SGD; the first beta of the others is 0.9.
+        milestones: Steps after which the learning rate of SGD or Adam falls.
         factors: See `lr_factor`.
         total_steps: Length of AdamW's one cycle.
+        decay: Factor of the learning rate at each milestone.
         clips: Whether the trainer clips gradients.
 
     Returns:
         What Lightning's `configure_optimizers` returns.
+
+    Raises:
+        ValueError: Nothing is to be trained, a `decay` outside of 0 to 1, or AdamW without an end.
     """
+    if not 0 < decay <= 1:
+        raise ValueError(f"decay={decay}: wanted a factor over 0 and up to 1, such as 0.1 or 0.5")
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -85,17 +98,21 @@ def configure(
     ]
     if not settings:
         raise ValueError("lr_factors: every part has factor 0, so nothing is left to train")
-    if optimizer == "sgd":
-        sgd = SGD(settings, lr=lr, momentum=momentum)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(sgd, milestones, gamma=0.1)
-        return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-    if total_steps < 1:
-        raise ValueError("adamw with one cycle wants an end: set --trainer.max_steps or max_epochs")
     # On a CPU the plain loop over parameters takes as long as a small network's forward pass; but
     # Lightning clips no gradients for a fused optimiser.
     on_cpu = all(p.device.type == "cpu" for parameters in groups.values() for p in parameters)
-    fast = {"foreach": True} if clips else {"fused": True}
-    adamw = torch.optim.AdamW(settings, lr=lr, **(fast if on_cpu else {}))
+    fast = ({"foreach": True} if clips else {"fused": True}) if on_cpu else {}
+    if optimizer != "adamw":
+        made = (
+            SGD(settings, lr=lr, momentum=momentum)
+            if optimizer == "sgd"
+            else torch.optim.Adam(settings, lr=lr, betas=(0.9, 0.999), **fast)
+        )
+        schedule = torch.optim.lr_scheduler.MultiStepLR(made, milestones, gamma=decay)
+        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    if total_steps < 1:
+        raise ValueError("adamw with one cycle wants an end: set --trainer.max_steps or max_epochs")
+    adamw = torch.optim.AdamW(settings, lr=lr, **fast)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         adamw, [group["lr"] for group in settings], total_steps=total_steps, pct_start=0.2
     )
@@ -114,5 +131,6 @@ def configure_module(module: L.LightningModule, network: nn.Module) -> dict[str,
         milestones=h.milestones or [],
         factors=h.get("lr_factors") or {},
         total_steps=int(module.trainer.estimated_stepping_batches),
+        decay=h.decay,
         clips=bool(module.trainer.gradient_clip_val),
     )

@@ -91,7 +91,8 @@ def plot_accuracy_speed(report: dict[str, Any], file: Path) -> None:
 class Panels(L.Callback):
     """Pictures of the same held-out pairs after each validation.
 
-    One row a pair: key frame, current frame, flow wheel, scale field, prediction, truth.
+    One row a pair: key frame, current frame, flow wheel, scale field, prediction, truth. For a flow
+    network alone: both frames, its flow with the end-point error, and the true flow.
 
     Args:
         pairs: How many pairs; 0 draws none.
@@ -141,17 +142,21 @@ def _panel(
     size = current.shape[-2:]
     network = module.flow_network if isinstance(module, LitFlow) else module.model.flow_network
     flow, scale = network(current, key)
-    truth = [batch["flow"]] if isinstance(module, LitFlow) else []
+    truth = []
+    if isinstance(module, LitFlow):
+        # Unknown flow may be infinite, which would leave no colour to the rest.
+        truth = [torch.where(batch["flow_known"].unsqueeze(1), batch["flow"], 0.0)]
     flows = [flow_in_image_pixels(flow, size, truth[0].shape[-2:] if truth else size), *truth]
     wheels = flow_to_image(torch.cat(flows)).permute(0, 2, 3, 1).cpu()  # one scale for both
     row = {
         "key frame": key[0].permute(1, 2, 0).cpu(),
         f"current, gap {int(batch['gap'])}": current[0].permute(1, 2, 0).cpu(),
-        "flow": wheels[0],
     }
     if isinstance(module, LitFlow):
-        row["true flow"] = wheels[1]
+        error = torch.hypot(*(flows[0] - flows[1]).unbind(1))[batch["flow_known"]].mean()
+        row |= {f"flow, {float(error):.1f} px off": wheels[0], "true flow": wheels[1]}
         return row
+    row["flow"] = wheels[0]
     features = module.model(key, current, batch["gap"])
     shown = (current * 255).byte().cpu()
     found = {k: v.cpu() for k, v in module.model.predict(features, size).items()}
@@ -178,7 +183,7 @@ def _panel(
 
 def _draw(rows: list[dict[str, Any]], file: Path) -> None:
     columns = len(rows[0])
-    height, width = rows[0]["flow"].shape[:2]
+    height, width = rows[0]["key frame"].shape[:2]
     size = (2.6 * columns, len(rows) * (2.6 * height / width + 0.25))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)

@@ -15,7 +15,8 @@ from dff.models.dff import DeepFeatureFlow
 class Complexity:
     """FLOPs (one multiply-add counts as 2) for one frame of a stated size.
 
-    `heads` is all of the task networks, `by_head` the share that each has for itself.
+    `heads` is all of the task networks, `by_head` the share that each has for itself. A hand-made
+    flow does not compute on tensors: its operations are not counted, and its FLOPs are 0.
     """
 
     feature_network: float
@@ -35,9 +36,12 @@ class Complexity:
         return self.flow_network + self.warp + self.heads
 
     @property
-    def one_over_r(self) -> float:
-        """O(N_feat) / O(F), the paper's Table 2; F with its decoder and its scale layer."""
-        return self.feature_network / self.flow_network
+    def one_over_r(self) -> float | None:
+        """O(N_feat) / O(F), the paper's Table 2; F with its decoder and its scale layer.
+
+        None where the flow is made by hand.
+        """
+        return self.feature_network / self.flow_network if self.flow_network else None
 
     @property
     def r(self) -> float:

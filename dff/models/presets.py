@@ -5,15 +5,21 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from dff.models.classical_flow import DISFlow
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flownet import FlowNet
 from dff.models.flownet_inception import FlowNetInception
 from dff.models.resnet import ResNet, split
 from dff.models.rfcn import DetectionHead
 from dff.models.segmentation import SegmentationHead
+from dff.models.sift_flow import SIFTFlow
 
 FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
+HandMadeFlowName = Literal[
+    "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
+]
+FlowName = Literal[FlowNetworkName, HandMadeFlowName]
 HeadName = Literal["segmentation", "detection"]
 TaskLayers = Literal[0, 1, 5, 12, 21]
 
@@ -37,8 +43,19 @@ def feature_network(
     )
 
 
-def flow_network(name: FlowNetworkName = "flownet", feature_channels: int = 1024) -> nn.Module:
-    """FlowNet, FlowNet Half or FlowNet Inception with a scale field of `feature_channels`."""
+def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn.Module:
+    """A flow network with a scale field of `feature_channels`, or a hand-made flow.
+
+    A hand-made flow has no parameters, and a scale field of ones with one channel.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if name not in get_args(FlowName):
+        raise ValueError(f"flow network {name!r}: wanted one of {', '.join(get_args(FlowName))}")
+    if name in get_args(HandMadeFlowName):
+        kind, _, preset = name.rpartition("_")
+        return {"dis": DISFlow, "sift_flow": SIFTFlow}[kind](preset)
     if name == "flownet_inception":
         return FlowNetInception(feature_channels)
     return FlowNet(feature_channels, width={"flownet": 1.0, "flownet_half": 0.5}[name])
@@ -46,7 +63,7 @@ def flow_network(name: FlowNetworkName = "flownet", feature_channels: int = 1024
 
 def deep_feature_flow(
     features: ResNet,
-    flow: FlowNetworkName = "flownet",
+    flow: FlowName = "flownet",
     *,
     heads: Sequence[HeadName] = ("segmentation",),
     num_classes: int = 19,
@@ -58,7 +75,7 @@ def deep_feature_flow(
 
     Args:
         features: The whole feature network, as `feature_network` gives it; weights may be loaded.
-        flow: Name of the flow network.
+        flow: Name of the flow network, or of a hand-made flow.
         heads: The tasks.
         num_classes: Classes of the segmentation.
         num_box_classes: Classes of the detection.

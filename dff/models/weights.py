@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dff.models.flow_weights import convert_flownet
 from dff.models.mxnet_params import is_params, read_params
 from dff.models.rfcn import OFFICIAL_NAMES
 
@@ -61,9 +63,9 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
     """Sets the weights of a network from a file, or not at all.
 
     Takes the authors' MXNet files (`.params`: Deep Feature Flow, ResNet, FlowNet), state dicts with
-    our names or torchvision's (`.pth`), and Lightning checkpoints (`.ckpt`). The network may be a
-    part of what the file holds; the file may lack the layers of `NEW_LAYERS`, and nothing else.
-    Nothing of a file is executed.
+    our names or torchvision's (`.pth`), Lightning checkpoints (`.ckpt`), and FlowNetS of
+    FlowNetPytorch, mmtracking and MEGA. The network may be a part of what the file holds; the file
+    may lack the layers of `NEW_LAYERS`, and nothing else. Nothing of a file is executed.
 
     Args:
         module: A ResNet, a flow network, or a whole DeepFeatureFlow.
@@ -81,6 +83,11 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
             shape; the message names the file and the cure.
     """
     source = str(source)
+    if not module.state_dict():
+        raise ValueError(
+            f"weights {source} for {type(module).__name__}, which has none to set: a hand-made "
+            "flow learns nothing; leave out --model.flow_weights, or take a flow network"
+        )
     if source.startswith(TORCHVISION):
         state, origin = _from_torchvision(source.removeprefix(TORCHVISION)), "torchvision"
         left_over: list[str] = []
@@ -128,6 +135,24 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], list[str], str]:
         raise FileNotFoundError(f"no weights at {path}: give a .params, .pth or .ckpt file")
     if path.suffix == ".params" or is_params(path):
         return *from_official(read_params(path)), "official"
+    tensors, others, div_flow = read_state_dict(path)
+    if flow := convert_flownet(tensors, str(path), div_flow):
+        tensors = {k: v for k, v in tensors.items() if k not in flow.used} | flow.state
+    return tensors, others, "file"
+
+
+def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], list[str], Any]:
+    """The tensors of a PyTorch file as they are named there.
+
+    Returns:
+        Tensors; names of what is no tensor; the file's `div_flow`, None where it has none.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no state dict, nor a checkpoint that holds one.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}: give a .params, .pth or .ckpt file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     # Bytes that are no checkpoint fail in the unpickler in a dozen ways; none of them is a bug.
@@ -136,13 +161,15 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], list[str], str]:
             f"{path} is neither an MXNet .params file nor a PyTorch file of plain tensors "
             f"({type(error).__name__}): give a file that torch.save wrote from a state_dict()"
         ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    div_flow = state.get("div_flow") if isinstance(state, dict) else None
+    for entry in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(entry), dict):
+            state = state[entry]
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no state dict: save network.state_dict() instead")
     # torch.compile wraps a network in one more name.
     tensors = {k.replace("_orig_mod.", ""): v for k, v in state.items() if isinstance(v, Tensor)}
-    return tensors, [str(k) for k, v in state.items() if not isinstance(v, Tensor)], "file"
+    return tensors, [str(k) for k, v in state.items() if not isinstance(v, Tensor)], div_flow
 
 
 def from_official(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], list[str]]:

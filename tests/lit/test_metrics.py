@@ -5,6 +5,7 @@ from torch.utils.data import DistributedSampler
 from dff.lit.metrics import (
     GapConfusion,
     GapEndPointError,
+    SpeedEndPointError,
     class_iou,
     counted_here,
     flow_in_image_pixels,
@@ -113,3 +114,26 @@ def test_flow_of_resized_frames_is_in_pixels_of_the_image():
     assert flow.shape == (1, 2, 128, 288)
     assert flow[0, 0].unique().item() == 24  # 8 pixels of the frames, three times as wide
     assert flow[0, 1].unique().item() == 16
+
+
+def test_error_by_speed_by_hand_and_over_any_split():
+    truth = torch.zeros(1, 2, 1, 6)
+    truth[0, 0, 0] = torch.tensor([0.0, 9.9, 10.0, 24.0, 40.0, float("inf")])
+    truth[0, 1, 0, 3] = 32.0  # 24, 32: a length of 40
+    known = torch.tensor([[[True, True, True, True, True, False]]])
+    whole, parts = SpeedEndPointError(), [SpeedEndPointError() for _ in range(2)]
+    whole.update(torch.zeros_like(truth), truth, known)
+    assert whole.compute().tolist() == pytest.approx([9.9 / 2, 10, 40])
+    parts[0].update(torch.zeros_like(truth), truth, known)
+    parts[1].update(truth + 1, truth, known)
+    whole.update(truth + 1, truth, known)
+    for name in ("error", "pixels"):
+        assert torch.equal(getattr(whole, name), sum(getattr(part, name) for part in parts))
+    assert whole.compute()[1].item() == pytest.approx((10 + 2**0.5) / 2)
+
+
+def test_a_speed_that_nothing_has_is_nan():
+    metric = SpeedEndPointError()
+    truth = torch.full((1, 2, 2, 2), 1.0)
+    metric.update(truth, truth, torch.ones(1, 2, 2, dtype=torch.bool))
+    assert metric.compute()[0] == 0 and metric.compute()[1:].isnan().all()

@@ -73,6 +73,38 @@ def test_sgd_falls_to_a_tenth_after_its_milestones():
     assert made["lr_scheduler"]["interval"] == "step"
 
 
+def test_adam_halves_after_its_milestones_as_flownet():
+    model = Model()
+    made = configure(model, **settings(optimizer="adam", milestones=[1, 3], decay=0.5))
+    optimizer = made["optimizer"]
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    assert group_of(optimizer, model.head.weight)["weight_decay"] == 0.5
+    assert group_of(optimizer, model.head.bias)["weight_decay"] == 0.0
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert rates == pytest.approx([1, 0.5, 0.5, 0.25])
+
+
+def test_adams_weight_decay_is_in_the_gradient_as_caffes():
+    model = Model()
+    before = model.head.weight.detach().clone()
+    optimizer = configure(model, **settings(optimizer="adam", lr=0.01))["optimizer"]
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    # Adam's first step has the length lr, whatever the gradient: here that of the decay alone.
+    torch.testing.assert_close(model.head.weight.detach(), before - 0.01 * before.sign())
+
+
+@pytest.mark.parametrize("decay", [0.0, -0.5, 2.0])
+def test_a_decay_that_is_none_is_refused(decay):
+    with pytest.raises(ValueError, match=rf"decay={decay}: wanted a factor over 0"):
+        configure(Model(), **settings(decay=decay))
+
+
 def test_one_cycle_peaks_at_the_rate_of_each_part():
     model = Model()
     made = configure(model, **settings(optimizer="adamw", factors={"head": 0.1}))
