@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo demo-detection demo-joint test check
+.PHONY: demo demo-detection demo-joint demo-flow test check
 
 demo: $(VENV)/.installed
 	$(RUN) scripts/demo.py
@@ -13,6 +13,9 @@ demo-detection: $(VENV)/.installed
 
 demo-joint: $(VENV)/.installed
 	$(RUN) scripts/demo.py --task joint
+
+demo-flow: $(VENV)/.installed
+	$(RUN) scripts/demo_flow.py
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest

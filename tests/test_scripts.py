@@ -172,3 +172,18 @@ def test_fit_evaluate_and_predict_one_after_the_other(streets_root, tmp_path):
         check=0,
     )
     assert "finished already" in again.stdout
+
+
+def test_a_flow_network_learns_drawn_pairs_and_is_measured_beside_others(tmp_path):
+    out = tmp_path / "demo"
+    run(
+        *("demo_flow.py", "--networks", "flownet_half", "--steps", "2", "--output", out),
+        cwd=tmp_path,
+        check=0,
+    )
+    report = json.loads((out / "evaluation" / "flows.json").read_text())
+    assert set(report) == {"zero", "dis_fast", "dis_medium", "flownet_half", "true"}
+    assert 0 < report["true"]["epe"] < report["dis_medium"]["epe"] < report["zero"]["epe"]
+    (tmp_path / "mine").mkdir()
+    done = run("demo_flow.py", "--output", tmp_path / "mine", cwd=tmp_path)
+    assert done.returncode == 1 and "holds no demo: choose a new folder" in done.stderr

@@ -1,0 +1,52 @@
+"""Evaluates flow functions on pairs with true flow: end-point error, by speed, and time.
+
+    python scripts/evaluate_flow.py dis_fast runs/my_flow/version_0/checkpoints/last.ckpt \\
+        --data FlyingChairs --data.root DIR
+
+Each flow is taken as Deep Feature Flow uses it, at stride 16. Zero flow stands beside them, and the
+true flow at that stride, which no flow can be better than.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser
+from tqdm import tqdm
+
+from dff.lit.cli import run_script
+from dff.lit.datamodules import PairData
+from dff.lit.flow_comparison import compare_flows, comparison_table, flow_function, title
+from dff.lit.flow_data import FlowData
+
+
+def main() -> None:
+    """Prints the table, and writes it with its figures to the output folder."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "flows", type=str, nargs="+", help="hand-made flows by name, or checkpoints of fit.py"
+    )
+    kinds = (FlowData, PairData)
+    parser.add_subclass_arguments(kinds, "data", default={"class_path": "DrawnPairs"})
+    parser.add_argument("--gaps", type=list[int], default=[1], help="of videos; pairs have gap 1")
+    parser.add_argument("--output", type=Path, default=Path("runs/evaluate_flow"))
+    parser.add_argument("--threads", type=int, help="of torch; as many as there are cores if None")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    flows = {"zero": flow_function("zero")}
+    for name in args.flows:
+        called = title(name)
+        flows[name if called in flows else called] = flow_function(name)
+    data = parser.instantiate(args).data
+    pairs = tqdm(data.evaluation_pairs(args.gaps, with_flow=True), desc="pairs", disable=None)
+    report = compare_flows(flows, (data.on_after_batch_transfer(b, 0) for b in pairs))
+    text = comparison_table(report)
+    print(text)
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "flows.md").write_text(text + "\n")
+    (args.output / "flows.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main)
