@@ -1,19 +1,17 @@
 """Scoring detections of the whole VID validation set, from files."""
 
 import importlib.util
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from small import ROOT
+from small import DATA, ROOT
 from vid_layout import write_boxes, write_motion
 
 from dff.data.samples import SampleError
 from dff.data.vid_ground_truth import read_vid_ground_truth
 
-VID = Path(os.environ.get("DFF_SHARED_DATA", ROOT.parent / "shared" / "data")) / "vid_mini"
+VID = DATA / "vid_mini"
 spec = importlib.util.spec_from_file_location(
     "score_detections", ROOT / "scripts/score_detections.py"
 )
@@ -109,7 +107,7 @@ def test_a_folder_wants_a_list_with_lines_of_videos(files, monkeypatch, capsys):
         score(monkeypatch, capsys, files, "--list", "nowhere")
 
 
-@pytest.mark.skipif(not VID.is_dir(), reason=f"no {VID}: set DFF_SHARED_DATA")
+@pytest.mark.skipif(not VID.is_dir(), reason=f"no {VID}: set DFF_SHARED")
 def test_perfect_detections_of_the_whole_set_score_1_in_each_group(tmp_path, monkeypatch, capsys):
     boxes, motion = (
         VID / f"{name}.mat"

@@ -1,9 +1,9 @@
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from small import DATA
 
 from dff.data.cityscapes import (
     BOX_CLASSES,
@@ -19,10 +19,7 @@ from dff.data.cityscapes import (
 from dff.data.images import read_image, write_png
 from dff.data.samples import SampleError, describe
 
-SHARED = Path(
-    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
-MINI = SHARED / "cityscapes_mini"
+MINI = DATA / "cityscapes_mini"
 needs_mini = pytest.mark.skipif(not MINI.is_dir(), reason=f"no real Cityscapes frames at {MINI}")
 
 

@@ -1,19 +1,15 @@
-import os
 import struct
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from small import DATA
 
 from dff.data.flow_files import read_flow, write_flow
 from dff.data.images import write_png
 from dff.data.samples import SampleError
 
-SHARED = Path(
-    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
-REAL = SHARED / "flow_gt" / "chairs_flownet2" / "0000000-gt.flo"
+REAL = DATA / "flow_gt" / "chairs_flownet2" / "0000000-gt.flo"
 
 
 def flo(path, *numbers, width=2, height=1, tag=202021.25):
@@ -143,7 +139,7 @@ def test_what_cannot_be_written_is_said_and_not_written(flow, known, said, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason=f"no real flow at {REAL}: set DFF_SHARED_DATA")
+@pytest.mark.skipif(not REAL.is_file(), reason=f"no real flow at {REAL}: set DFF_SHARED")
 def test_a_real_flo_is_read_and_written_byte_by_byte(tmp_path):
     flow, known = read_flow(REAL)
     assert flow.shape == (384, 512, 2) and known.all()

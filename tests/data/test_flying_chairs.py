@@ -1,4 +1,3 @@
-import os
 import pickle
 from pathlib import Path
 
@@ -6,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small import DATA
 
 from dff.data.flow_files import write_flow
 from dff.data.flow_pairs import FlowPairs
@@ -14,12 +14,9 @@ from dff.data.flying_chairs import PairReader, find_pairs, read_pair, split_pair
 from dff.data.images import write_png
 from dff.data.samples import SampleError
 
-SHARED = Path(
-    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
-REAL = SHARED / "flow_gt"
+REAL = DATA / "flow_gt"
 needs_real = pytest.mark.skipif(
-    not REAL.is_dir(), reason=f"no real Flying Chairs at {REAL}: set DFF_SHARED_DATA"
+    not REAL.is_dir(), reason=f"no real Flying Chairs at {REAL}: set DFF_SHARED"
 )
 SIZE = (64, 80)
 

@@ -3,12 +3,12 @@ import pickle
 import shutil
 import warnings
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io  # albumentations depends on it
 import torch
+from small import DATA
 from vid_layout import annotation, box_of, write_frame, write_vid
 
 from dff.data.collation import collate
@@ -21,12 +21,9 @@ from dff.data.vid_ground_truth import motion_iou
 from dff.data.vid_index import build_index
 from dff.data.vid_lists import frames_on_disk, wanted_frames
 
-SHARED = Path(
-    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
-MINI = SHARED / "vid_mini"
+MINI = DATA / "vid_mini"
 needs_mini = pytest.mark.skipif(
-    not MINI.is_dir(), reason=f"no real ImageNet VID at {MINI}: set DFF_SHARED_DATA"
+    not MINI.is_dir(), reason=f"no real ImageNet VID at {MINI}: set DFF_SHARED"
 )
 FIRST = "VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000"
 SECOND = "VID/train/ILSVRC2015_VID_train_0001/ILSVRC2015_train_00001000"

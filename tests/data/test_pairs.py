@@ -1,12 +1,12 @@
 import dataclasses
 import itertools
-import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small import DATA
 from torch.utils.data import DataLoader, DistributedSampler
 
 from dff.data import cityscapes
@@ -17,10 +17,7 @@ from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
 from dff.data.samples import Boxes, SampleError, Snippet
 from dff.data.transforms import EvaluationTransform, TrainingTransform
 
-SHARED = Path(
-    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
-MINI = SHARED / "cityscapes_mini"
+MINI = DATA / "cityscapes_mini"
 READ = MaskReader(100)
 PLAIN = TrainingTransform(None, flip=0)
 RANDOM = TrainingTransform((64, 64), scale=(0.8, 1.5), colour=0.3)

@@ -1,14 +1,8 @@
-import os
-from pathlib import Path
-
 import av
 import pytest
+from small import DATA
 
 from dff.data.video import VideoError, open_video
-
-SHARED = Path(
-    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
 
 # The number of frames is that of the packets, which are counted without decoding, but for the
 # damaged file: 28 of its 50 decode.
@@ -31,9 +25,9 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_give_their_frames(name):
-    path = SHARED / "videos" / name
+    path = DATA / "videos" / name
     if not path.exists():
-        pytest.skip(f"no {path}: set DFF_SHARED_DATA to the folder of real data")
+        pytest.skip(f"no {path}: set DFF_SHARED")
     height, width, frames, error = REAL[name]
     video, count, told = open_video(path), 0, None
     try:
@@ -49,8 +43,8 @@ def test_real_files_give_their_frames(name):
 
 
 def test_real_sound_has_no_pictures():
-    path = SHARED / "videos" / "torchcodec__nasa_13013.mp4.audio.mp3"
+    path = DATA / "videos" / "torchcodec__nasa_13013.mp4.audio.mp3"
     if not path.exists():
-        pytest.skip(f"no {path}: set DFF_SHARED_DATA to the folder of real data")
+        pytest.skip(f"no {path}: set DFF_SHARED")
     with pytest.raises(VideoError, match="no pictures"):
         open_video(path)

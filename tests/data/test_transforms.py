@@ -1,16 +1,13 @@
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from small import SHARED
 
 from dff.data.images import read_image
 from dff.data.transforms import EvaluationTransform, TrainingTransform
 from dff.data.windows import Window
 
 FRAME = (160, 224)
-SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 VID_FRAME = SHARED / "data/vid_mini/ILSVRC2015/Data/VID/val/ILSVRC2015_val_00007010" / "000000.JPEG"
 
 

@@ -1,16 +1,14 @@
-import os
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
+from small import SHARED
 from vid_layout import write_boxes, write_motion
 
 from dff.data.samples import SampleError
 from dff.data.vid_ground_truth import motion_iou, read_vid_ground_truth
 
-SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 VID = SHARED / "data" / "vid_mini"
 BOXES = VID / "ILSVRC2015_vid_validation_ground_truth_whole.mat"
 MOTION = VID / "vid_groundtruth_motion_iou.mat"

@@ -1,5 +1,4 @@
 import itertools
-import os
 from pathlib import Path
 
 import cv2
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small import ROOT
+from small import DATA, ROOT
 from test_datamodules import started
 
 from dff.data.flow_files import write_flow
@@ -16,9 +15,6 @@ from dff.lit.cli import FitCLI
 from dff.lit.flow import LitFlow
 from dff.lit.flow_data import DrawnPairs, FlyingChairs
 
-SHARED = Path(
-    os.environ.get("DFF_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
 SMALL = {"height": 64, "width": 96, "train_pairs": 8, "val_pairs": 3, "num_workers": 0}
 
 
@@ -197,10 +193,10 @@ def test_the_command_line_knows_both_by_name(arguments, path, expected, capsys):
 
 
 @pytest.mark.skipif(
-    not (SHARED / "flow_gt").is_dir(), reason=f"no real Flying Chairs in {SHARED}: DFF_SHARED_DATA"
+    not (DATA / "flow_gt").is_dir(), reason=f"no real Flying Chairs in {DATA}: DFF_SHARED"
 )
 def test_the_twelve_real_pairs_are_one_data_set():
-    data = FlyingChairs(str(SHARED / "flow_gt"), all_pairs=True, batch_size=12, num_workers=0)
+    data = FlyingChairs(str(DATA / "flow_gt"), all_pairs=True, batch_size=12, num_workers=0)
     assert len(data.files("train")) == 12
     (batch,) = started(data).train_dataloader()
     assert batch["flow"].shape == (12, 2, 384, 512)

@@ -1,13 +1,10 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from small import SHARED
 
 from dff.lit.sgd import SGD
 
-SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 FOLDER = SHARED / "reference"
 
 

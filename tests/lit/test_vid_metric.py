@@ -1,9 +1,7 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from small import SHARED
 
 from dff.lit import average_precision as ap_module
 from dff.lit.average_precision import (
@@ -17,7 +15,6 @@ from dff.lit.average_precision import (
 )
 from dff.lit.vid_metric import DetectionMetric
 
-SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 REFERENCE = SHARED / "reference" / "vid_eval.npz"
 MOTION = {"slow": 0.95, "medium": 0.8, "fast": 0.3}
 

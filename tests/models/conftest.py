@@ -2,17 +2,15 @@
 
 import importlib.util
 import json
-import os
-from pathlib import Path
 
 import pytest
+from small import SHARED
 
 from dff.models.flownet import FlowNet
 from dff.models.mxnet_params import write_params
 from dff.models.resnet import ResNet
 from dff.models.weights import load_weights
 
-SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 FOLDER = SHARED / "reference"
 HEADS = ("rpn_", "rfcn_")
 

@@ -5,18 +5,16 @@ DFF_SHARED to the folder that holds `reference/`. Run with -rP to see the errors
 """
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small import SHARED
 from torch import nn
 
 from dff.models.resnet import ResNet
 from dff.models.warp import warp
 
-SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 FOLDER = SHARED / "reference"
 pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(), reason=f"no reference vectors at {FOLDER}: set DFF_SHARED"

@@ -5,7 +5,6 @@ errors reached.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import SHARED
 
 from dff.lit.checkpoints import load_model
 from dff.models.boxes import base_anchors, clip, decode, encode, overlaps, suppress
@@ -31,7 +31,6 @@ from dff.models.rpn import AnchorLabels, Regions, by_anchor, propose
 from dff.models.weights import official_name
 
 ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("DFF_SHARED", Path(__file__).parents[2].parent / "shared"))
 FOLDER = SHARED / "reference"
 pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(), reason=f"no reference vectors at {FOLDER}: set DFF_SHARED"

@@ -1,4 +1,3 @@
-import os
 import struct
 import sys
 from pathlib import Path
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from small import SHARED
 from torch import nn
 
 from dff.models.flownet import FlowNet
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 from convert_weights import main as convert_weights  # noqa: E402
 
-SHARED = Path(os.environ.get("DFF_SHARED", ROOT.parent / "shared")) / "reference"
+REFERENCE = SHARED / "reference"
 TYPES = ["float32", "float64", "float16", "uint8", "int32", "int8", "int64"]
 
 
@@ -79,11 +79,11 @@ def test_all_layouts_are_read(tmp_path, layout):
     assert np.array_equal(read_params(path)["arg:a"], data)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no reference vectors at {SHARED}")
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"no reference vectors at {REFERENCE}")
 @pytest.mark.parametrize("name", ["tiny.params", "tiny_legacy.params"])
 def test_files_that_mxnet_wrote(name):
-    expected = np.load(SHARED / "tiny.npz")
-    arrays = read_params(SHARED / name)
+    expected = np.load(REFERENCE / "tiny.npz")
+    arrays = read_params(REFERENCE / name)
     assert set(arrays) == set(expected.files)
     assert all(np.array_equal(arrays[n], expected[n]) for n in expected.files)
 
