@@ -6,16 +6,19 @@ which shows whether a network can fit them at all. All of it is in runs/demo_flo
 """
 
 import argparse
+import json
 import shutil
 import time
 from pathlib import Path
 
+import yaml
 from demo import ROOT, fast_precision, script
 
 from dff.lit.checkpoints import last_checkpoint
 from dff.lit.cli import run_script
 
-STEPS = {"flownet": 1000, "flownet_half": 1600, "flownet_inception": 1600}
+CONFIG = ROOT / "configs/demo_flow_pairs.yaml"
+STEPS = {"flownet": 850, "flownet_half": 1400, "flownet_inception": 1500}
 
 
 def main() -> None:
@@ -30,15 +33,18 @@ def main() -> None:
     if args.output.exists() and not any((args.output / name).is_dir() for name in STEPS):
         raise ValueError(f"{args.output} holds no demo: choose a new folder with --output")
     shutil.rmtree(args.output, ignore_errors=True)
-    data, evaluated = [], []
+    data = []
+    # what they are evaluated on is drawn as what they learn from
+    drawn = yaml.safe_load(CONFIG.read_text())["data"]["init_args"]
+    evaluated = [f"--data.{name}={json.dumps(value)}" for name, value in drawn.items()]
     if args.root:
         evaluated = ["--data", "FlyingChairs", "--data.root", str(args.root)]
         evaluated += ["--data.all_pairs", "true"]
-        data = [*evaluated, "--data.size", "[256,320]"]
+        data = [*evaluated, "--data.flip", "0"]
     precision = fast_precision()
     for name in args.networks:
         script(
-            *("fit.py", "--config", str(ROOT / "configs/demo_flow_pairs.yaml"), "--name", name),
+            *("fit.py", "--config", str(CONFIG), "--name", name),
             *("--output", str(args.output), "--model.flow_network", name, *data),
             *("--trainer.max_steps", str(args.steps or STEPS[name])),
             *("--trainer.precision", precision),

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import lightning as L
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
-from dff.lit.checkpoints import last_checkpoint
+from dff.lit.checkpoints import Checkpoints, last_checkpoint
 from dff.lit.flow_quality import FlowMonitor
 from dff.lit.panels import Panels
 from dff.lit.predictor import VideoPredictor
@@ -52,7 +52,7 @@ class FitCLI(LightningCLI):
         """Adds what belongs to a run and not to the trainer."""
         parser.add_argument("--name", type=str, default="dff", help="name of the run")
         parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
         parser.add_lightning_class_args(VideoPredictor, "video_predictor")
         parser.add_lightning_class_args(Panels, "panels")
         parser.add_lightning_class_args(FlowMonitor, "flow_monitor")

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from dff.lit.checkpoints import last_checkpoint, load_model
+from dff.lit.checkpoints import Checkpoints, last_checkpoint, load_model
 from dff.lit.flow import LitFlow
 
 
@@ -77,6 +77,27 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path):
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         load_model(tmp_path / "trap.ckpt")
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_the_last_checkpoint_is_of_the_last_step(
+    small_module, small_streets, trainer, tmp_path, steps
+):
+    """Validation comes after step 2 alone, and the best checkpoint is of that."""
+    kept = Checkpoints(tmp_path, "{step}", monitor="val/miou", mode="max", save_last=True)
+    run = trainer(
+        max_steps=steps,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        enable_checkpointing=True,
+        callbacks=[kept],
+    )
+    run.fit(small_module(), small_streets())
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == steps
+    for name, value in run.lightning_module.state_dict().items():
+        assert torch.equal(value, saved["state_dict"][name]), name
+    assert sorted(p.name for p in tmp_path.glob("*.ckpt")) == ["last.ckpt", "step=2.ckpt"]
 
 
 def test_the_newest_last_checkpoint_of_a_run(tmp_path):
