@@ -198,17 +198,14 @@ class _Layers:
         gains = (*(self.rng.uniform(0.55, 1.1) * self.rng.uniform(0.8, 1.2, 3)), 0)
         number = len(self.motions)
         self.motions.append(motion)
-        for frame in range(2):
-            moved, inverse = motion if frame else np.eye(3), np.eye(3)
-            if frame:
-                inverse = np.linalg.inv(motion)
+        for frame, moved in enumerate((np.eye(3), motion)):
             window = _window(outline @ moved[:2, :2].T + moved[:2, 2], self.size)
             if frame == 0:
                 self.windows.append(window)
             if window is None:
                 continue
             alpha, light = _cover(parts, moved, window)
-            texture = cv2.multiply(_take(material, where @ inverse, window), gains)
+            texture = cv2.multiply(_take(material, where @ np.linalg.inv(moved), window), gains)
             if light is not None:
                 texture = cv2.multiply(texture, cv2.merge([light] * 3), scale=1 / 255)
             under = self.frames[frame][window]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch.utils.data import Dataset
 
-from dff.data.pairs import GIVE_UP_AFTER, Transform, to_pair
-from dff.data.samples import Pair, SampleError
+from dff.data.pairs import Transform, first_usable, to_pair
+from dff.data.samples import Pair
 from dff.data.transforms import Arrays
 
 GAP = 1
@@ -51,19 +51,12 @@ class FlowPairs(Dataset[Pair]):
         index, seed = draw if isinstance(draw, tuple) else (draw, draw)
         if not 0 <= index < self.count:
             raise IndexError(f"pair {index} of {self.count}")  # ends a plain loop over the pairs
-        for skipped in range(GIVE_UP_AFTER if self.skip_damaged else 1):
-            at = (index + skipped) % self.count
-            try:
-                arrays = self.read(at)
-            except SampleError as error:
-                if not self.skip_damaged:
-                    raise
-                last_error = error
-                continue
-            if self.transform is not None:
-                arrays = self.transform(arrays, seed)
-            return to_pair(arrays, GAP, at, skipped)
-        raise SampleError(
-            f"{GIVE_UP_AFTER} pairs in a row cannot be used, which is no accident: check that the "
-            f"data set is complete; the last: {last_error}"
-        ) from last_error
+        if not self.skip_damaged:
+            return self._make(index, seed)
+        return first_usable(lambda at: self._make(at, seed), index, self.count, "pairs")
+
+    def _make(self, index: int, seed: int) -> Pair:
+        arrays = self.read(index)
+        if self.transform is not None:
+            arrays = self.transform(arrays, seed)
+        return to_pair(arrays, GAP, index)

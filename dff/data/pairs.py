@@ -102,26 +102,16 @@ class TrainingPairs(Dataset[Pair]):
             SampleError: A file cannot be used, or 10 samples in a row if damaged ones are skipped.
         """
         index, seed = draw
-        for skipped in range(GIVE_UP_AFTER):
-            at = (index + skipped) % len(self)
-            rng = np.random.default_rng(seed)
-            snippet, current = self._entry(at)
-            gap = self._draw_gap(snippet, current, rng)
-            try:
-                arrays = _read(
-                    snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes
-                )
-            except SampleError as error:
-                if not self.skip_damaged:
-                    raise
-                last_error = error
-                continue
-            arrays = self.transform(arrays, int(rng.integers(2**31)))
-            return to_pair(arrays, gap, at, skipped)
-        raise SampleError(
-            f"{GIVE_UP_AFTER} samples in a row cannot be used, which is no accident: check that "
-            f"the data set is complete; the last: {last_error}"
-        ) from last_error
+        if not self.skip_damaged:
+            return self._make(index, seed)
+        return first_usable(lambda at: self._make(at, seed), index, len(self), "samples")
+
+    def _make(self, index: int, seed: int) -> Pair:
+        rng = np.random.default_rng(seed)
+        snippet, current = self._entry(index)
+        gap = self._draw_gap(snippet, current, rng)
+        arrays = _read(snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes)
+        return to_pair(self.transform(arrays, int(rng.integers(2**31))), gap, index)
 
 
 class EvaluationPairs(Dataset[Pair]):
@@ -180,7 +170,7 @@ class EvaluationPairs(Dataset[Pair]):
         # the next entries are the same labelled frame with other gaps
         kept = {n: arrays[n] for n in ("current", "mask", *_BOXES) if n in arrays}
         self._last = (snippet.frames[current], kept)
-        return to_pair(self.transform(arrays, index), gap, index, 0)
+        return to_pair(self.transform(arrays, index), gap, index)
 
 
 def worker_init(worker_id: int) -> None:
@@ -278,7 +268,30 @@ def _flow(snippet: Snippet, current: int, gap: int, shape: tuple[int, ...]) -> A
     return {"flow": flow, "flow_known": np.full(shape, known), "occluded": occluded}
 
 
-def to_pair(arrays: Arrays, gap: int, index: int, skipped: int = 0) -> Pair:
+def first_usable(make: Callable[[int], Pair], index: int, count: int, kind: str) -> Pair:
+    """Makes one pair, or where it is damaged the next that is not, and counts those passed over.
+
+    Args:
+        make: Number of a pair -> the pair; a damaged one is a SampleError.
+        index: Number of the pair.
+        count: How many there are; after the last comes the first.
+        kind: What a message calls them, such as "pairs".
+
+    Raises:
+        SampleError: `GIVE_UP_AFTER` in a row are damaged.
+    """
+    for skipped in range(GIVE_UP_AFTER):
+        try:
+            return make((index + skipped) % count) | {"skipped": torch.tensor(skipped)}
+        except SampleError as error:
+            last_error = error
+    raise SampleError(
+        f"{GIVE_UP_AFTER} {kind} in a row cannot be used, which is no accident: check that the "
+        f"data set is complete; the last: {last_error}"
+    ) from last_error
+
+
+def to_pair(arrays: Arrays, gap: int, index: int) -> Pair:
     """Makes tensors of the arrays of one pair, planes first, and adds its numbers; see `Pair`."""
     tensors = {}
     for name, array in arrays.items():
@@ -286,7 +299,7 @@ def to_pair(arrays: Arrays, gap: int, index: int, skipped: int = 0) -> Pair:
         # a copy, always: at gap 0 both frames are one array, and one may be kept for the next pair
         tensors[name] = torch.from_numpy(planes.copy(order="C"))
     tensors["size"] = torch.tensor(arrays["current"].shape[:2])
-    numbers = {"gap": gap, "index": index, "skipped": skipped}
+    numbers = {"gap": gap, "index": index, "skipped": 0}
     return tensors | {name: torch.tensor(number) for name, number in numbers.items()}
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what a training keeps, the newest of a run, and a model from a file."""
+"""Checkpoints: what a training keeps, the newest of a run, and a model or its flow from a file."""
 
 from pathlib import Path
 from typing import get_args
@@ -6,9 +6,11 @@ from typing import get_args
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from dff.lit.module import LitDFF
 from dff.models import presets
+from dff.models.weights import WeightReport, load_weights
 
 
 class Checkpoints(ModelCheckpoint):
@@ -90,3 +92,22 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
         module.model.flow_network = presets.flow_network(flow_network)
         module.hparams.flow_network = flow_network  # what is saved from here on is another model
     return module.eval()
+
+
+def load_flow_network(
+    name: presets.FlowNetworkName, source: str | Path, feature_channels: int = 1
+) -> tuple[nn.Module, WeightReport]:
+    """A trained flow network by itself, in eval mode; its scale field is 1.
+
+    Args:
+        name: Of the flow network.
+        source: A checkpoint of LitFlow or LitDFF, or a file of weights; see `load_weights`.
+        feature_channels: Of the scale field.
+
+    Raises:
+        ValueError: There is no such flow network, or the file is of another one.
+        FileNotFoundError: There is no such file.
+    """
+    network = presets.flow_network(name, feature_channels)
+    report = load_weights(network, source, keep=("scale",))
+    return network.to(memory_format=torch.channels_last).eval(), report

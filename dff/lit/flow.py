@@ -22,6 +22,13 @@ from dff.models.weights import load_weights
 FIRST_THING = 11
 """Train ids from here on are countable things (person to bicycle), which move by themselves."""
 
+# FlowNet weighs sums over the cells of a layer, by 0.32, 0.08, 0.02, 0.01 and 0.005; here the error
+# is a mean, so that the size of the crop does not matter. Each layer of FlowNet has four times the
+# cells of the one before, so its weights of means are as 1 : 1 : 1 : 2 : 4. Its own numbers would
+# leave the finest layer, which propagation uses, 1 % of the weight.
+LEVEL_WEIGHTS = (0.25, 0.25, 0.25, 0.5, 1.0)
+"""Weights of the mean errors of the prediction layers, coarse to fine: FlowNet's, the last as 1."""
+
 
 class LitFlow(L.LightningModule):
     """Multi-scale end-point error over all prediction layers of a flow network.
@@ -30,8 +37,8 @@ class LitFlow(L.LightningModule):
         flow_network: Name of the flow network.
         flow_weights: Weights to begin with, a checkpoint or a file that `load_weights` takes; None
             stays random.
-        level_weights: Weight of each prediction layer, coarse to fine; the last one is the flow
-            that propagation uses. FlowNet's are 0.32, 0.08, 0.02, 0.01, 0.005.
+        level_weights: Weight of the mean error of each prediction layer, coarse to fine; the last
+            one is the flow that propagation uses. None takes 0.25, 0.25, 0.25, 0.5, 1.
         object_weight: Weight of pixels of moving things against 1 of the scene, which would
             otherwise let a network learn the camera's motion and nothing else. Other than 1, it
             wants data with labels.
@@ -61,7 +68,7 @@ class LitFlow(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.level_weights = level_weights or [0.32, 0.08, 0.02, 0.01, 0.005]
+        self.level_weights = level_weights or list(LEVEL_WEIGHTS)
         if len(self.level_weights) != 5:
             raise ValueError(
                 f"level_weights has {len(self.level_weights)} numbers: wanted one for each of the "
@@ -177,8 +184,8 @@ def weighted_error(level: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return (error * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
-def cell_means(flow: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Means over cells of 8x8 pixels, from which those of every prediction layer follow.
+def cell_means(flow: Tensor, weight: Tensor, cell: int = 8) -> tuple[Tensor, Tensor]:
+    """Means over square cells; from those of 8x8 pixels, those of every prediction layer follow.
 
     The prediction layers have strides of 16 and more: pooling the whole image for each of them
     took longer than the network.
@@ -186,11 +193,12 @@ def cell_means(flow: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         flow: (B, 2, H, W) in pixels of the image.
         weight: (B, H, W), not negative.
+        cell: Pixels of a side of a cell.
 
     Returns:
-        Mean of flow times weight (B, 2, ceil(H/8), ceil(W/8)), and of the weight (B, 1, ...).
+        Mean of flow times weight (B, 2, ceil(H/cell), ceil(W/cell)), and of the weight (B, 1, ...).
     """
     weight = weight.unsqueeze(1)
     # Not a product: unknown flow may be infinite, and its weight 0.
     weighted = torch.where(weight > 0, flow, 0.0) * weight
-    return F.avg_pool2d(weighted, 8, ceil_mode=True), F.avg_pool2d(weight, 8, ceil_mode=True)
+    return F.avg_pool2d(weighted, cell, ceil_mode=True), F.avg_pool2d(weight, cell, ceil_mode=True)

@@ -6,12 +6,12 @@ from time import perf_counter
 from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dff.lit.checkpoints import load_flow_network
+from dff.lit.flow import cell_means
 from dff.lit.metrics import SPEEDS, GapEndPointError, SpeedEndPointError, flow_in_image_pixels
 from dff.models import presets
-from dff.models.weights import load_weights
 
 GAP = 0
 """All pairs are counted together."""
@@ -19,36 +19,24 @@ GAP = 0
 _ERRORS = ("epe", "epe_cells", *(f"epe_{speed}" for speed in SPEEDS))
 
 
-class NoFlow(nn.Module):
-    """Flow of zero: what any other is measured against."""
-
-    def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow (B, 2, h, w) and scale field."""
-        size = [-(-side // 16) for side in current.shape[-2:]]
-        flow = current.new_zeros(len(current), 2, *size)
-        return flow, torch.ones_like(flow[:, :1])
-
-
 def flow_function(name: str) -> nn.Module:
     """A flow function by the name of a hand-made one, or from a file.
 
     Args:
-        name: "zero", a hand-made flow of `presets`, or a checkpoint of LitFlow or LitDFF.
+        name: A hand-made flow of `presets`, or a checkpoint of LitFlow or LitDFF.
 
     Raises:
         FileNotFoundError: It is neither a name nor a file.
         ValueError: The file is no checkpoint with a flow network.
     """
-    if name == "zero":
-        return NoFlow()
     known = get_args(presets.HandMadeFlowName)
     if name in known:
         return presets.flow_network(name)
     file = Path(name)
     if not file.is_file():
         raise FileNotFoundError(
-            f"{name} is neither a checkpoint nor a flow: want a file of scripts/fit.py, zero, or "
-            f"one of {', '.join(known)}"
+            f"{name} is neither a checkpoint nor a flow: want a file of scripts/fit.py, or one "
+            f"of {', '.join(known)}"
         )
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)
@@ -58,9 +46,7 @@ def flow_function(name: str) -> nn.Module:
             f"{file} is no checkpoint that tells its flow network ({str(error).splitlines()[0]}): "
             "give one that scripts/fit.py wrote"
         ) from error
-    network = presets.flow_network(kind, feature_channels=1)
-    load_weights(network, file, keep=("scale",))
-    return network.to(memory_format=torch.channels_last).eval()
+    return load_flow_network(kind, file)[0]
 
 
 def title(name: str) -> str:
@@ -79,9 +65,7 @@ def at_stride_16(flow: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (B, 2, h, w) in feature pixels, 0 where a cell knows none; (B, h, w) bool, whether it does.
     """
-    weight = known.unsqueeze(1).float()
-    total = F.avg_pool2d(torch.where(weight > 0, flow, 0.0), 16, ceil_mode=True)
-    share = F.avg_pool2d(weight, 16, ceil_mode=True)
+    total, share = cell_means(flow, known.float(), cell=16)
     return total / share.clamp(min=1e-6) / 16, share[:, 0] > 0
 
 

@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from dff.lit.checkpoints import load_flow_network
 from dff.lit.flow_quality import AREAS, FlowQuality
 from dff.lit.module import LitDFF
-from dff.models import presets
-from dff.models.weights import WeightReport, load_weights
+from dff.models.weights import WeightReport
 
 TITLES = {
     "zero": "zero flow",
@@ -44,9 +44,7 @@ def flow_network_before(module: LitDFF, source: str | Path) -> tuple[nn.Module, 
     name, own = module.hparams.flow_network, module.model.flow_network
     if not any(True for _ in own.parameters()):
         raise ValueError(f"flow_network {name} is made by hand and was not trained: no --before")
-    network = presets.flow_network(name, own.decoder.scale.out_channels)
-    report = load_weights(network, source, keep=("scale",))
-    return network.to(memory_format=torch.channels_last).eval(), report
+    return load_flow_network(name, source, own.decoder.scale.out_channels)
 
 
 @torch.inference_mode()
@@ -80,16 +78,13 @@ def measure_flow(
         if before is not None:
             earlier.update(batch, features, own, *before(*frames))
     found = after.compute()
-    epe = {"zero": found["epe_zero"], "after": found["epe"]}
-    cosine = {
-        "copy": found["cosine_copy"],
-        "after_no_scale": found["cosine_no_scale"],
-        "after": found["cosine_full"],
-    }
+    # in the order of the table's columns
+    epe, cosine = {"zero": found["epe_zero"]}, {"copy": found["cosine_copy"]}
     if before is not None:
         found_before = earlier.compute()
-        epe = {"zero": epe["zero"], "before": found_before["epe"], "after": epe["after"]}
-        cosine = {"copy": cosine.pop("copy"), "before": found_before["cosine_no_scale"], **cosine}
+        epe["before"], cosine["before"] = found_before["epe"], found_before["cosine_no_scale"]
+    epe["after"] = found["epe"]
+    cosine |= {"after_no_scale": found["cosine_no_scale"], "after": found["cosine_full"]}
     return {
         "gaps": list(gaps),
         "border": border,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dff.models.flownet import MINIMUM_SIDE
+from dff.models.flownet import MINIMUM_SIDE, check_pair
 
 STRIDE = 16
 
@@ -55,18 +55,10 @@ def hand_made_flow(
     Raises:
         ValueError: The frames differ in shape, or a side is below 64 pixels.
     """
-    if current.shape != key.shape:
-        raise ValueError(
-            f"current frame of shape {tuple(current.shape)}, key frame of shape "
-            f"{tuple(key.shape)}: give one key frame of the same size with each current frame"
-        )
-    batch, _, height, width = current.shape
-    if min(height, width) < MINIMUM_SIDE:
-        raise ValueError(
-            f"frames of {height} x {width} pixels: a hand-made flow wants at least {MINIMUM_SIDE} "
-            "on each side, as the flow networks do; enlarge the frames or the crop"
-        )
+    wanted = f"a hand-made flow wants at least {MINIMUM_SIDE} on each side"
+    check_pair(current, key, f"{wanted}, as the flow networks do")
     if current.is_meta:
+        batch, _, height, width = current.shape
         flow = current.new_empty(
             batch, 2, -(-height // STRIDE), -(-width // STRIDE), dtype=torch.float32
         )
@@ -134,3 +126,17 @@ class DISFlow(nn.Module):
     def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, 3, H, W) -> flow and scale field; see `hand_made_flow`."""
         return hand_made_flow(self.find, current, key, self.reduction)
+
+
+class NoFlow(nn.Module):
+    """Flow of zero: what any other is measured against, and a model without propagation.
+
+    With it features are carried over unchanged, and a network that is trained frame by frame has
+    no flow to compute.
+    """
+
+    def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, 3, H, W) -> flow and scale field, as `hand_made_flow` gives them."""
+        size = [-(-side // STRIDE) for side in current.shape[-2:]]
+        flow = current.new_zeros(len(current), 2, *size, dtype=torch.float32)
+        return flow, torch.ones_like(flow[:, :1])

@@ -34,17 +34,8 @@ class PairInput(nn.Module):
         Raises:
             ValueError: The frames differ in shape, or a side is below 64 pixels.
         """
-        if current.shape != key.shape:
-            raise ValueError(
-                f"current frame of shape {tuple(current.shape)}, key frame of shape "
-                f"{tuple(key.shape)}: give one key frame of the same size with each current frame"
-            )
-        height, width = current.shape[-2:]
-        if min(height, width) < MINIMUM_SIDE:
-            raise ValueError(
-                f"frames of {height} x {width} pixels: the flow network reaches stride 128 and "
-                f"needs at least {MINIMUM_SIDE} on each side; enlarge the frames or the crop"
-            )
+        wanted = f"the flow network reaches stride 128 and needs at least {MINIMUM_SIDE}"
+        check_pair(current, key, f"{wanted} on each side")
         pair = torch.cat((current - self.mean, key - self.mean), dim=1)
         # Ceil mode averages the valid pixels of a half window alone, as the official pooling does.
         return F.avg_pool2d(pair, 2, 2, ceil_mode=True)
@@ -215,6 +206,29 @@ class FlowNet(nn.Module):
             ValueError: As in `forward`.
         """
         return self.decoder.pyramid(self.encoder(self.pair(current, key)))
+
+
+def check_pair(current: Tensor, key: Tensor, wanted: str) -> None:
+    """Checks two frames (B, 3, H, W) that a flow is asked of.
+
+    Args:
+        current: The current frames.
+        key: The key frames.
+        wanted: What the message says of sides that are too short: who wants how many pixels.
+
+    Raises:
+        ValueError: The frames differ in shape, or a side is below 64 pixels.
+    """
+    if current.shape != key.shape:
+        raise ValueError(
+            f"current frame of shape {tuple(current.shape)}, key frame of shape "
+            f"{tuple(key.shape)}: give one key frame of the same size with each current frame"
+        )
+    height, width = current.shape[-2:]
+    if min(height, width) < MINIMUM_SIDE:
+        raise ValueError(
+            f"frames of {height} x {width} pixels: {wanted}; enlarge the frames or the crop"
+        )
 
 
 @torch.no_grad()

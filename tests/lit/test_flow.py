@@ -97,6 +97,14 @@ def test_a_weight_for_each_prediction_layer_is_wanted():
         LitFlow("flownet_half", level_weights=[1.0, 2.0])
 
 
+def test_prediction_layers_weigh_as_in_flownet_which_sums_over_cells():
+    of_sums = torch.tensor([0.32, 0.08, 0.02, 0.01, 0.005])
+    cells = torch.tensor([5 * 7, 10 * 14, 20 * 28, 40 * 56, 80 * 112])  # of its crop, 320 x 448
+    of_means = of_sums * cells
+    weights = torch.tensor(LitFlow("flownet_half").level_weights)
+    torch.testing.assert_close(weights, of_means / of_means[-1])
+
+
 def test_weights_of_other_code_are_taken_but_for_the_scale_layer(
     small_module, small_streets, trainer, tmp_path
 ):

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from dff.lit.flow_comparison import (
-    NoFlow,
     at_stride_16,
     compare_flows,
     comparison_table,
     flow_function,
     title,
 )
+from dff.models.classical_flow import NoFlow
 
 
 class Constant(nn.Module):
