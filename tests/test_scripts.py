@@ -80,6 +80,7 @@ def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
         ("evaluate.py", ["absent.ckpt"], "no checkpoint at absent.ckpt"),
         ("benchmark.py", ["--key_durations", "0"], "key duration 0"),
         ("benchmark.py", ["--size", "32", "96"], "at least 64"),
+        ("benchmark_data.py", ["--pairs", "0"], "pairs 0: wanted at least 1"),
         ("fit.py", ["--ckpt_path", "last", "--name", "never"], "no last.ckpt below"),
         ("fit.py", ["--config", "absent.yaml"], "absent.yaml"),
         (

@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 from dff.data.samples import IGNORED, Pair
 from dff.data.windows import PADDING_COLOUR
 
+_FRAMES = ("key", "current")
 _PLANES = {"key": 0, "current": 0, "mask": IGNORED, "flow": 0, "flow_known": 0, "occluded": 0}
 """What each kind of planes (..., H, W) is padded with; the frames get a colour after that."""
 _ROWS = {"boxes": 0, "box_labels": -1, "tracks": -1, "motion": math.nan}
@@ -35,13 +36,17 @@ def collate(pairs: Sequence[Pair]) -> Pair:
         for pair, tensor in zip(padded, tensors, strict=True):
             if list(tensor.shape) != wanted:
                 pair[name] = _pad(name, tensor, wanted)
-    return default_collate(padded)
+    for pair in padded:
+        pair |= {name: pair[name].permute(1, 2, 0) for name in _FRAMES}
+    batch = default_collate(padded)
+    # in memory the channels stay last, as they were read, and as convolutions like them
+    return batch | {name: batch[name].permute(0, 3, 1, 2) for name in _FRAMES}
 
 
 def _pad(name: str, tensor: Tensor, wanted: list[int]) -> Tensor:
     value = _PLANES[name] if name in _PLANES else _ROWS[name]
     larger = torch.full(wanted, value, dtype=tensor.dtype)
-    if name in ("key", "current"):
+    if name in _FRAMES:
         larger[:] = torch.tensor(PADDING_COLOUR, dtype=tensor.dtype)[:, None, None]
     larger[tuple(slice(length) for length in tensor.shape)] = tensor
     return larger

@@ -39,13 +39,16 @@ def read_flow(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         flow, known = (planes[..., :2].astype(np.float32) - _ZERO) / _STEPS, planes[..., 2] > 0
     else:
         flow = _read_flo(path)
-        if missing := int(np.isnan(flow).any(axis=2).sum()):
+        # x and y apart, here and below: numpy is ten times slower along an axis of two
+        if missing := int((np.isnan(flow[..., 0]) | np.isnan(flow[..., 1])).sum()):
             raise SampleError(
                 f"{path} is not a number (NaN) in {missing} of {flow[..., 0].size} pixels: "
                 f"{_CURE}; unknown flow is written as a number over 1e9"
             )
-        known = (np.abs(flow) <= _UNKNOWN).all(axis=2)
-    flow[~known] = 0
+        small = np.abs(flow) <= _UNKNOWN
+        known = small[..., 0] & small[..., 1]
+    if not known.all():
+        flow[~known] = 0
     return flow, known
 
 

@@ -135,8 +135,8 @@ def _take_flow(
     if known.all():
         # Exact within a motion; between two motions, their mean would be the flow of neither.
         smooth = take(flow, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
-        one_motion = np.abs(smooth - taken).max(axis=2, keepdims=True) < 0.5
-        taken = np.where(one_motion, smooth, taken)
+        near = np.abs(smooth - taken) < 0.5
+        taken = np.where((near[..., 0] & near[..., 1])[..., None], smooth, taken)
     known = take(known.astype(np.uint8), cv2.INTER_NEAREST).astype(bool)
     height, width = size
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]

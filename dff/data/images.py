@@ -4,6 +4,7 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -89,6 +90,20 @@ def values_in(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256]))
 
 
+def colours_of(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Labels (..., H, W) uint8 -> colours (..., H, W, 3) uint8; those without a colour are black.
+
+    Args:
+        labels: Numbers of colours.
+        palette: Up to 256 colours.
+    """
+    table = np.zeros((1, 256, 3), np.uint8)
+    table[0, : len(palette)] = np.reshape(palette, (-1, 3))
+    # one image of all: 1.8 ms for 720x1280, where table[labels] takes 7
+    tall = labels.reshape(-1, labels.shape[-1])
+    return cv2.LUT(cv2.merge([tall] * 3), table).reshape(*labels.shape, 3)
+
+
 def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
     """Writes (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16, whole or not at all.
 
@@ -104,7 +119,9 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
             f"cannot write {array.dtype} of shape {array.shape} to {path}: "
             "want (H, W, 3) uint8, or (H, W) uint8 or uint16"
         )
-    done, data = cv2.imencode(".png", array[..., ::-1] if colour else array)
+    # each row as its difference from the one above: labels are smaller so, and written faster
+    how = [] if colour else [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    done, data = cv2.imencode(".png", array[..., ::-1] if colour else array, how)
     if not done:
         raise ValueError(f"cannot encode an array of shape {array.shape} as PNG for {path}")
     write_whole(path, data.tobytes())

@@ -295,9 +295,10 @@ def to_pair(arrays: Arrays, gap: int, index: int) -> Pair:
     """Makes tensors of the arrays of one pair, planes first, and adds its numbers; see `Pair`."""
     tensors = {}
     for name, array in arrays.items():
-        planes = array.transpose(2, 0, 1) if array.ndim == 3 else array
         # a copy, always: at gap 0 both frames are one array, and one may be kept for the next pair
-        tensors[name] = torch.from_numpy(planes.copy(order="C"))
+        tensor = torch.from_numpy(array.copy(order="C"))
+        # a view: channels stay last in memory, as convolutions like them, and nothing is turned
+        tensors[name] = tensor.permute(2, 0, 1) if array.ndim == 3 else tensor
     tensors["size"] = torch.tensor(arrays["current"].shape[:2])
     numbers = {"gap": gap, "index": index, "skipped": 0}
     return tensors | {name: torch.tensor(number) for name, number in numbers.items()}

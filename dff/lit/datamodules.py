@@ -234,11 +234,25 @@ class Videos(L.LightningDataModule):
             world_size=self.trainer.world_size,
             resizing=self.resizing,
         )
-        return DataLoader(intervals, batch_size=None, num_workers=1, worker_init_fn=worker_init)
+        return DataLoader(
+            intervals,
+            batch_size=None,
+            num_workers=1,
+            worker_init_fn=worker_init,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, index: int
+    ) -> dict[str, Any]:
+        """Adds what the networks see, on the device; the frames stay where they are drawn on."""
+        if batch["error"] is None:
+            seen = batch.get("resized", batch["frames"])
+            batch["input"] = seen.to(device, non_blocking=True)
+        return batch
 
     def on_after_batch_transfer(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
-        """Adds what the network sees, RGB in [0, 1]; results are drawn on the frames."""
+        """What the networks see becomes RGB in [0, 1], channels last."""
         if batch["error"] is None:
-            seen = to_unit_range(batch.get("resized", batch["frames"]))
-            batch["input"] = seen.contiguous(memory_format=torch.channels_last)
+            batch["input"] = to_unit_range(batch["input"])
         return batch

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
+
+from dff.data.images import colours_of
 
 Palette = Sequence[Sequence[int]]
 
@@ -41,17 +44,22 @@ def draw_predictions(
 
 def overlay(frames: Tensor, labels: Tensor, palette: Palette) -> Tensor:
     """Frames (n, 3, H, W) uint8 under the colours of labels (n, H, W) -> (n, H, W, 3) uint8."""
-    colours = colour_labels(labels, palette)
-    # Halves of uint8 need no wider type, and no temporary of one.
-    return (frames.permute(0, 2, 3, 1) >> 1) + (colours >> 1)
+    # Halves of uint8 need no wider type, and no temporary of one. In numpy, as torch would keep
+    # all cores from the networks beside which videos are written.
+    pictures = frames.permute(0, 2, 3, 1).numpy() >> 1
+    halves = [[value >> 1 for value in colour] for colour in palette]
+    for picture, classes in zip(pictures, labels, strict=True):
+        picture += _colours(classes, halves)
+    return torch.from_numpy(pictures)
 
 
 def colour_labels(labels: Tensor, palette: Palette) -> Tensor:
     """Classes (..., H, W) -> colours (..., H, W, 3) uint8; 255 and classes without colour black."""
-    table = torch.zeros(256, 3, dtype=torch.uint8)
-    if len(palette):
-        table[: len(palette)] = torch.tensor(palette, dtype=torch.uint8)
-    return table[labels.long().cpu()]
+    return torch.from_numpy(_colours(labels, palette))
+
+
+def _colours(labels: Tensor, palette: Palette) -> np.ndarray:
+    return colours_of(labels.cpu().numpy().astype(np.uint8, copy=False), palette)
 
 
 def draw_boxes(

@@ -8,7 +8,10 @@ import torch
 
 
 class Throughput(L.Callback):
-    """Logs pairs per second over all devices, and the share of time spent waiting for data."""
+    """Logs pairs per second over all devices, and the share of time spent waiting for data.
+
+    On a GPU, which works on while the next batch is waited for, the share is at most what is told.
+    """
 
     def __init__(self) -> None:
         self._clear()
@@ -57,6 +60,12 @@ class Throughput(L.Callback):
             ended = self._ended
             self._clear()
             self._ended = ended
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Nor is saving."""
+        self._ended = None
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Validation within an epoch is no wait for data."""

@@ -18,11 +18,15 @@ from dff.data.images import write_png
 from dff.data.samples import Interval
 from dff.data.video import VideoInput
 from dff.data.video_writer import VideoWriter
+from dff.lit.background import Background
 from dff.lit.detection_files import DetectionFiles
 from dff.lit.drawing import draw_predictions
 from dff.lit.module import LitDFF
 
 LabelIds = Literal["train", "cityscapes", "none"]
+
+WAITING_INTERVALS = 2
+"""Most intervals that are being written or wait for it; the networks wait for room."""
 
 
 class PredictionWriter(L.Callback):
@@ -31,6 +35,9 @@ class PredictionWriter(L.Callback):
     A segmentation is written as label pictures NAME/*.png, detections as NAME.boxes.json and
     NAME.boxes.txt. NAME.json marks a video as finished; until then everything has another name, so
     an interrupted run never looks finished.
+
+    Drawing and writing run in a thread beside the networks. What goes wrong there is that video's
+    failure, as everywhere.
 
     Args:
         folder: Where to write.
@@ -56,7 +63,10 @@ class PredictionWriter(L.Callback):
         }  # fmt: skip
         self.draw_overlay, self.labels = draw_overlay, labels
         self.failed: dict[str, str] = {}
-        self._video: _OpenVideo | None = None
+        self._video: _OpenVideo | None = None  # whose intervals the networks see
+        self._open: list[_OpenVideo] = []  # it, and those of which something is still to write
+        self._background: Background | None = None
+        self._ended: float | None = None
 
     def finished(self, video: VideoInput) -> bool:
         """Whether a video has been predicted with these settings."""
@@ -77,6 +87,7 @@ class PredictionWriter(L.Callback):
                 f"cannot write to {self.folder}: choose another folder with --output, "
                 "or ask for the right to write there"
             ) from error
+        self._background = Background(WAITING_INTERVALS)
 
     def on_predict_batch_start(
         self,
@@ -89,6 +100,9 @@ class PredictionWriter(L.Callback):
         """Starts a video, and its clock, before the networks see its first interval."""
         if self._video is None:
             self._video = _OpenVideo(self, batch)
+            self._open.append(self._video)
+        elif self._ended is not None:
+            self._video.seconds["wait_for_frames"] += time.perf_counter() - self._ended
 
     def on_predict_batch_end(
         self,
@@ -99,40 +113,60 @@ class PredictionWriter(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Hands one interval to the writing thread."""
+        assert self._video is not None and self._background is not None  # since the batch began
+        began = time.perf_counter()
+        self._background.do(self._write, self._video, batch, outputs, pl_module)
+        self._ended = time.perf_counter()
+        self._video.seconds["wait_for_writing"] += self._ended - began
+        if batch["last"]:
+            self._video = None
+
+    def _write(
+        self, video: "_OpenVideo", batch: Interval, outputs: dict[str, Any] | None, module: LitDFF
+    ) -> None:
         """Writes one interval; closes the video after its last."""
-        assert self._video is not None  # since the batch began
         try:
             if outputs is None:
-                self._fail(batch, str(batch["error"]))
-                return
-            self._video.write(batch, outputs, pl_module)
-            if batch["last"]:
-                self._video.finish(batch)
-                self._video = None
+                self._fail(video, batch, str(batch["error"]))
+            else:
+                video.write(batch, outputs, module)
+                if batch["last"]:
+                    video.finish(batch)
         except (OSError, ValueError) as error:
             # The rest of this video's intervals are passed over; the other videos are finished.
-            self._fail(batch, str(error))
+            self._fail(video, batch, str(error))
+        if batch["last"]:
+            self._open.remove(video)
 
-    def _fail(self, batch: Interval, reason: str) -> None:
+    def _fail(self, video: "_OpenVideo", batch: Interval, reason: str) -> None:
         if batch["name"] not in self.failed:
             named = batch["path"] in reason
             self.failed[batch["name"]] = reason if named else f"{batch['path']}: {reason}"
-        if self._video is not None:
-            self._video.abort()
-        if batch["last"]:
-            self._video = None
+        video.abort()
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Waits until all is written."""
+        assert self._background is not None
+        self._background.finish()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Removes what an interrupted run has begun."""
-        if self._video is not None:
-            self._video.abort()
-            self._video = None
+        if self._background is not None:
+            self._background.cancel()
+        while self._open:
+            self._open.pop().abort()
+
+
+SECONDS = ("decode", "network", "write", "wait_for_frames", "wait_for_writing")
+"""Decoding and writing run beside the networks; only what they wait for costs them time. Frames are
+waited for until they are on the device."""
 
 
 class _OpenVideo:
-    """The files of the video that is being predicted."""
+    """The files of a video that is being predicted; written by one thread at a time."""
 
     def __init__(self, writer: PredictionWriter, first: Interval) -> None:
         self.writer = writer
@@ -142,7 +176,7 @@ class _OpenVideo:
         self.boxes: DetectionFiles | None = None
         self.aborted = False
         self.frames = 0
-        self.seconds = dict.fromkeys(("decode", "network", "write"), 0.0)
+        self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.started = time.perf_counter()
         self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
         shutil.rmtree(self.pictures, ignore_errors=True)
@@ -170,7 +204,7 @@ class _OpenVideo:
 
     def _write_overlay(self, interval: Interval, found: dict[str, Tensor], module: LitDFF) -> None:
         pictures = draw_predictions(
-            interval["frames"].cpu(),
+            interval["frames"],
             found,
             module.palette,
             module.box_classes,

@@ -33,6 +33,8 @@ def test_pairs_of_one_size_are_joined_as_ever():
     batch, plain = collate(pairs), default_collate(pairs)
     assert batch.keys() == plain.keys()
     assert all(torch.equal(batch[name], plain[name]) for name in plain)
+    for name in ("key", "current"):
+        assert batch[name].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_what_is_valid_is_untouched_and_the_rest_is_nothing():

@@ -1,6 +1,7 @@
 """Predictions on disk: right, finished or not there at all."""
 
 import json
+import threading
 
 import lightning as L
 import numpy as np
@@ -13,7 +14,7 @@ from dff.data.video import find_videos, open_video
 from dff.data.video_writer import VideoWriter
 from dff.lit.datamodules import Videos
 from dff.lit.drawing import colour_labels, overlay
-from dff.lit.writer import PredictionWriter
+from dff.lit.writer import SECONDS, PredictionWriter
 from dff.models.recognizer import stream
 from dff.models.schedule import FixedSchedule
 
@@ -70,8 +71,11 @@ def test_labels_are_those_of_the_live_recognizer(model, videos, tmp_path):
         assert (read_labels(file) == labels.numpy()).mean() > 0.999
     report = json.loads((out / "a.json").read_text())
     assert report["frames"] == FRAMES
-    # decoding runs beside the networks, from the next interval on
-    assert report["seconds"]["total"] >= report["seconds"]["network"] > 0
+    seconds = report["seconds"]
+    assert list(seconds) == [*SECONDS, "total"]
+    # decoding and writing run beside the networks; what these wait for does not
+    waited = seconds["wait_for_frames"] + seconds["wait_for_writing"]
+    assert seconds["total"] >= seconds["network"] + waited > seconds["network"] > 0
     assert len(list(open_video(out / "a.mp4"))) == FRAMES
 
 
@@ -121,6 +125,37 @@ def test_an_interrupted_run_never_looks_finished(model, videos, tmp_path):
         predict(model, writer, [str(videos / "a.mp4")])
     assert sorted(path.name for path in out.iterdir()) == ["a.json"]
     assert not writer.finished(find_videos([str(videos / "a.mp4")])[0])
+
+
+def test_what_cannot_be_written_fails_its_video_alone(model, videos, tmp_path, monkeypatch):
+    write, threads = VideoWriter.write, set()
+
+    def fail(self, frame):
+        threads.add(threading.current_thread())
+        if self.path.name == "a.mp4" and self._written == 4:
+            raise OSError("no space left on the disk")
+        write(self, frame)
+
+    monkeypatch.setattr(VideoWriter, "write", fail)
+    writer = PredictionWriter(tmp_path / "out", {})
+    predict(model, writer, [str(videos / "a.mp4"), str(videos / "c.mp4")])
+    assert list(writer.failed) == ["a"] and "no space left" in writer.failed["a"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["c", "c.json", "c.mp4"]
+    assert len(threads) == 1 and threading.main_thread() not in threads
+    assert not threads & set(threading.enumerate())  # and it has ended
+
+
+def test_a_fault_of_the_code_ends_the_run_and_leaves_nothing_half(
+    model, videos, tmp_path, monkeypatch
+):
+    def fail(*args):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("dff.lit.writer.draw_predictions", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        predict(model, PredictionWriter(tmp_path / "out", {}), [str(videos / "a.mp4")])
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_work(model, videos, tmp_path):
