@@ -1,11 +1,12 @@
 """Measures random-weight networks: FLOPs, milliseconds, and the speed of each key duration.
 
+The networks are rewritten for inference, as in prediction, and frames of both kinds alike.
+
 python scripts/benchmark.py --feature_network resnet101 --flow_network flownet --size 600 1000
 """
 
 import argparse
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -13,12 +14,13 @@ import torch
 
 from dff.lit.cli import run_script
 from dff.lit.predictor import schedule_rows, table
-from dff.lit.speed import measure_speed
+from dff.lit.speed import measure_parts, measure_peak, measure_speed
 from dff.models import presets
 from dff.models.complexity import complexity
+from dff.models.deployment import deploy
 from dff.models.schedule import FixedSchedule
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def main() -> None:
@@ -38,6 +40,10 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=3, help="at least; the median counts")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument(
+        "--against_plain", action="store_true", help="beside the same networks, not rewritten"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
     for duration in args.key_durations:
@@ -47,21 +53,38 @@ def main() -> None:
 
     device = torch.device(args.device)
     features = presets.feature_network(args.feature_network, args.feature_channels)
-    model = presets.deep_feature_flow(
+    plain = presets.deep_feature_flow(
         features, args.flow_network, heads=[args.task], task_layers=args.task_layers
     ).eval()
-    cost = complexity(model, tuple(args.size))
-    model = model.to(device, memory_format=torch.channels_last)
-    durations = sorted({1, *args.key_durations})
-    frames = [
-        torch.rand(1, 3, *args.size, device=device).contiguous(memory_format=torch.channels_last)
-        for _ in range(max(durations))
-    ]
+    cost = complexity(plain, tuple(args.size))
     dtype = PRECISIONS[args.precision]
-    with torch.autocast(device.type, dtype) if dtype else nullcontext():
-        speeds = measure_speed(model, frames, durations, args.rounds, seconds=5)
-    report = schedule_rows(speeds, cost) | {"size": args.size}
+    durations = sorted({1, *args.key_durations})
+    frames = [torch.rand(1, 3, *args.size, device=device) for _ in range(max(durations))]
+    plain_ms = None
+    if args.against_plain:
+        last = max(durations)
+        speed = measure_speed(plain.to(device), frames, [last], args.rounds)[0]
+        plain_ms = {"ms_key": speed.ms_key, "ms_current": speed.ms_current}
+    model = deploy(plain.to(device, memory_format=torch.channels_last), dtype, args.compile)
+    frames = [frame.contiguous(memory_format=torch.channels_last) for frame in frames]
+    speeds = measure_speed(model, frames, durations, args.rounds, seconds=5)
+    report = schedule_rows(speeds, cost) | {"size": args.size, "precision": args.precision}
     print(table(report))
+    parts = measure_parts(model, frames * 2)
+    print("ms of the parts: " + "; ".join(f"{name} {ms:.1f}" for name, ms in parts.items()))
+    peak = measure_peak(device, dtype)
+    achieved = {"key": cost.key_frame / report["ms_key"]}
+    if report["ms_current"]:
+        achieved["current"] = cost.current_frame / report["ms_current"]
+    for kind, rate in achieved.items():
+        achieved[kind] = 1e3 * rate
+        share = f"{1e3 * rate / 1e9:.0f} GFLOP/s, {1e3 * rate / peak:.0%} of a matrix product's"
+        print(f"{kind} frame: {share} {peak / 1e9:.0f}")
+    if plain_ms:
+        times = {name: ms / report[name] for name, ms in plain_ms.items() if ms and report[name]}
+        told = (f"{name[3:]} frame {plain_ms[name]:.1f} ms: {n:.2f}" for name, n in times.items())
+        print(f"times as fast as plain fp32 (NCHW, eager): {'; '.join(told)}")
+    report |= {"parts": parts, "peak": peak, "achieved": achieved, "plain": plain_ms}
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=2) + "\n")

@@ -50,10 +50,14 @@ def main() -> int:
     parser.add_argument("--devices", default="1", help="how many processes share the videos")
     parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--precision", default="32-true", help="32-true, bf16-mixed, 16-mixed")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile: slow at first, for long videos"
+    )
     args = parser.parse_args()
 
     FixedSchedule(args.key_duration)
     module = load_model(args.checkpoint, args.flow_network)
+    module.compiles = args.compile
     if args.labels == "cityscapes" and tuple(module.classes) != tuple(CLASSES):
         raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
     writer = PredictionWriter(

@@ -30,7 +30,7 @@ LEVEL_WEIGHTS = (0.25, 0.25, 0.25, 0.5, 1.0)
 """Weights of the mean errors of the prediction layers, coarse to fine: FlowNet's, the last as 1."""
 
 
-class LitFlow(L.LightningModule):
+class LitFlow(optimizers.ClipsGradients):
     """Multi-scale end-point error over all prediction layers of a flow network.
 
     Args:

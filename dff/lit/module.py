@@ -3,7 +3,6 @@
 import time
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -12,11 +11,13 @@ from dff.lit.accuracy import MEASURES, GapAccuracy, mean_of, truth_size
 from dff.lit.average_precision import GROUPS, Protocol
 from dff.lit.metrics import counted_here
 from dff.models import presets
+from dff.models.deployment import deploy
+from dff.models.dff import DeepFeatureFlow
 from dff.models.recognizer import recognize_interval
 from dff.models.weights import load_heads, load_weights
 
 
-class LitDFF(L.LightningModule):
+class LitDFF(optimizers.ClipsGradients):
     """The joint loss over all heads on the current frame, back through all networks.
 
     Args:
@@ -97,6 +98,8 @@ class LitDFF(L.LightningModule):
         )
         # bf16 on a CPU, and tensor cores, are fast in this layout alone; frames come in it too.
         self.model.to(memory_format=torch.channels_last)
+        self._deployed: list[DeepFeatureFlow] = []  # in a list, so that no checkpoint holds it
+        self.compiles = False  # whether prediction goes through torch.compile
         self.frozen = optimizers.freeze(self.model, lr_factors or {})
         self.classes: list[str] = [f"class {i}" for i in range(num_classes)]
         self.palette: list[list[int]] = []
@@ -228,12 +231,24 @@ class LitDFF(L.LightningModule):
                 self.log(f"val/{measure}_{group}", mean_of(result[group]))
         self.accuracy.reset()
 
+    def on_predict_start(self) -> None:
+        """Prediction runs on a faster copy of the model."""
+        self._deployed = [self.deploy(self.trainer.precision, self.compiles)]
+
+    def deploy(self, precision: str, compiled: bool = False) -> DeepFeatureFlow:
+        """The model rewritten for inference in one of Lightning's precisions; see `deploy`."""
+        if precision.startswith("64"):
+            return self.model
+        dtype = {"b": torch.bfloat16, "1": torch.float16}.get(precision[0], torch.float32)
+        return deploy(self.model, dtype, compiled)
+
     def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any] | None:
         """Recognises one interval of a video; None where the video could not be read on."""
         if batch["error"] is not None:
             return None
         started = time.perf_counter()
-        predictions = recognize_interval(self.model, batch["input"], batch["frames"].shape[-2:])
+        model = self._deployed[0] if self._deployed else self.model
+        predictions = recognize_interval(model, batch["input"], batch["frames"].shape[-2:])
         predictions = {name: value.cpu() for name, value in predictions.items()}
         return {**predictions, "seconds": time.perf_counter() - started}
 

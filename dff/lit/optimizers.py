@@ -60,7 +60,6 @@ def configure(
     factors: dict[str, float],
     total_steps: int,
     decay: float = 0.1,
-    clips: bool = False,
 ) -> dict[str, Any]:
     """SGD with steps, as the paper; Adam with steps, as FlowNet; AdamW with one cycle, if short.
 
@@ -77,7 +76,6 @@ def configure(
         factors: See `lr_factor`.
         total_steps: Length of AdamW's one cycle.
         decay: Factor of the learning rate at each milestone.
-        clips: Whether the trainer clips gradients.
 
     Returns:
         What Lightning's `configure_optimizers` returns.
@@ -98,10 +96,9 @@ def configure(
     ]
     if not settings:
         raise ValueError("lr_factors: every part has factor 0, so nothing is left to train")
-    # On a CPU the plain loop over parameters takes as long as a small network's forward pass; but
-    # Lightning clips no gradients for a fused optimiser.
+    # On a CPU the plain loop over parameters takes as long as a small network's forward pass.
     on_cpu = all(p.device.type == "cpu" for parameters in groups.values() for p in parameters)
-    fast = ({"foreach": True} if clips else {"fused": True}) if on_cpu else {}
+    fast = {"fused": True} if on_cpu else {}
     if optimizer != "adamw":
         made = (
             SGD(settings, lr=lr, momentum=momentum)
@@ -132,5 +129,28 @@ def configure_module(module: L.LightningModule, network: nn.Module) -> dict[str,
         factors=h.get("lr_factors") or {},
         total_steps=int(module.trainer.estimated_stepping_batches),
         decay=h.decay,
-        clips=bool(module.trainer.gradient_clip_val),
     )
+
+
+class ClipsGradients(L.LightningModule):
+    """Clips the gradients of fused optimisers on a CPU too.
+
+    Lightning refuses any fused optimiser, for one may hold gradients that float16 has scaled. On a
+    CPU nothing is scaled.
+    """
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips by norm, or by value where the trainer says so."""
+        if not gradient_clip_val or not optimizer.param_groups[0].get("fused"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        else:
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)

@@ -2,13 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from dff.models.dff import DeepFeatureFlow
+from dff.models.dff import DeepFeatureFlow, carry
 from dff.models.recognizer import recognize, take_key
 
 
@@ -65,6 +66,56 @@ def measure_speed(
                 ]
             )
     return [_summary(duration, rows) for duration, rows in intervals.items()]
+
+
+@torch.inference_mode()
+def measure_parts(
+    model: DeepFeatureFlow, frames: Sequence[Tensor], rounds: int = 5
+) -> dict[str, float]:
+    """Where the time of a key frame and of another goes: milliseconds of each part, the median.
+
+    Args:
+        model: In eval mode, on the device of the frames.
+        frames: Two or more, each (1, 3, H, W).
+        rounds: Measurements, after a warm-up; the parts take turns.
+    """
+    key, current = frames[:2]
+    size = tuple(key.shape[-2:])
+    features = model.encode(key)
+    flow, scale = model.flow_network(current, key)
+    deep = model.tail(features)
+    parts: dict[str, Callable[[], object]] = {
+        "feature network": lambda: model.encode(key),
+        "flow network": lambda: model.flow_network(current, key),
+        "warp and scale": lambda: carry(features, flow, scale),
+        "tail": lambda: model.tail(features),
+        **{f"head, {n}": partial(h.predict, deep, size, size) for n, h in model.heads.items()},
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds + 1):
+        for name, part in parts.items():
+            start = _now(key.device)
+            part()
+            seconds[name].append(_now(key.device) - start)
+    return {name: 1e3 * statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+@torch.inference_mode()
+def measure_peak(device: torch.device, dtype: torch.dtype, side: int = 4096) -> float:
+    """FLOP/s of a product of two square matrices: what the device can do at best.
+
+    Args:
+        device: Where.
+        dtype: Of the matrices.
+        side: Their rows and columns.
+    """
+    one, other = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(4):
+        start = _now(device)
+        one @ other
+        seconds.append(_now(device) - start)
+    return 2 * side**3 / min(seconds[1:])
 
 
 def _time_interval(model: DeepFeatureFlow, frames: Sequence[Tensor]) -> tuple[float, float]:

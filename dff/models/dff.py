@@ -29,11 +29,16 @@ def carry(features: Tensor, flow: Tensor, scale: Tensor, how: Propagation = "ful
     """
     if how not in get_args(Propagation):
         raise ValueError(f"propagation {how!r}: wanted one of {', '.join(get_args(Propagation))}")
-    if how in ("full", "no_scale"):
+    if how == "copy":
+        return features
+    if how != "no_flow":
         features = warp(features, flow)
-    if how in ("full", "no_flow"):
-        features = features * scale.to(features.dtype)
-    return features
+    if how == "no_scale":
+        return features
+    scale = scale.to(features.dtype)
+    if how == "full" and not torch.is_grad_enabled():
+        return features.mul_(scale)  # what was warped belongs to nobody else
+    return features * scale
 
 
 class DeepFeatureFlow(nn.Module):

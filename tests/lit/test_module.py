@@ -1,5 +1,6 @@
 """LitDFF and LitFlow in training: what learns, what stays, what travels in a checkpoint."""
 
+import lightning as L
 import pytest
 import torch
 
@@ -21,6 +22,38 @@ def test_bf16_trains(small_module, small_streets, trainer):
     module, fit = small_module(), trainer(max_steps=2, precision="bf16-mixed", limit_val_batches=1)
     fit.fit(module, small_streets())
     assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+@pytest.mark.parametrize(("algorithm", "largest"), [("norm", 1e-3), ("value", 1e-4)])
+def test_gradients_are_clipped_for_the_fused_optimiser_too(
+    small_module, small_streets, trainer, algorithm, largest
+):
+    module = small_module(optimizer="adamw", weight_decay=0.0)
+    seen = []
+
+    class Watch(L.Callback):
+        def on_before_zero_grad(self, trainer, module, optimizer):
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            if gradients:
+                flat = torch.cat([g.flatten() for g in gradients])
+                seen.append(flat.norm() if algorithm == "norm" else flat.abs().max())
+
+    clipping = {"gradient_clip_val": largest, "gradient_clip_algorithm": algorithm}
+    fit = trainer(max_steps=2, limit_val_batches=0, callbacks=[Watch()], **clipping)
+    fit.fit(module, small_streets())
+    assert fit.optimizers[0].param_groups[0]["fused"]
+    assert seen and max(seen) <= 1.001 * largest
+
+
+def test_prediction_runs_on_a_rewritten_copy(small_module):
+    module = small_module()
+    assert module.deploy("64-true") is module.model
+    for precision, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)):
+        model = module.deploy(precision)
+        with torch.inference_mode():
+            assert model.encode(torch.rand(1, 3, 64, 96)).dtype == dtype
+    module._deployed = [model]
+    assert not [name for name in module.state_dict() if "_deployed" in name]
 
 
 def test_a_factor_of_0_freezes_weights_and_statistics(small_module, small_streets, trainer):

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from dff.lit.predictor import VideoPredictor, table
-from dff.lit.speed import measure_speed
+from dff.lit.speed import measure_parts, measure_peak, measure_speed
 from dff.models.recognizer import recognize
 
 
@@ -110,3 +110,13 @@ def test_speed_runs_the_flow_network_on_current_frames_alone(small_module, monke
     assert speeds[0].ms_current is None and speeds[1].ms_current > 0
     with pytest.raises(ValueError, match="6 frames to measure key duration 9"):
         measure_speed(model, frames, [9])
+
+
+def test_the_parts_of_a_frame_are_measured(small_module):
+    model = small_module().model.eval()
+    parts = measure_parts(model, [torch.rand(1, 3, 64, 96) for _ in range(2)], rounds=1)
+    assert list(parts) == [
+        *("feature network", "flow network", "warp and scale", "tail", "head, segmentation")
+    ]
+    assert all(ms >= 0 for ms in parts.values())
+    assert measure_peak(torch.device("cpu"), torch.float32, side=64) > 0

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -29,9 +30,31 @@ def test_an_untrained_head_knows_nothing():
     assert abs(loss.item() - math.log(19)) < 0.05
 
 
-def test_predict_is_the_argmax_of_the_upsampled_scores_at_any_size():
-    head, features = SegmentationHead(8, 19), torch.randn(2, 8, 7, 11)
-    labels = head.predict(features, (101, 163))
-    scores = F.interpolate(head(features), size=(101, 163), mode="bilinear")
-    assert labels.dtype == torch.uint8
-    assert torch.equal(labels.long(), scores.argmax(1))
+@pytest.mark.parametrize("classes", [1, 2, 19, 150])
+@pytest.mark.parametrize("size", [(101, 163), (7, 11), (5, 4), (64, 1)])
+def test_predict_is_the_argmax_of_the_upsampled_scores_at_any_size(classes, size):
+    torch.manual_seed(0)
+    head, features = SegmentationHead(8, classes), torch.randn(2, 8, 7, 11)
+    labels = head.predict(features, size)
+    scores = F.interpolate(head(features), size=size, mode="bilinear")
+    assert labels.dtype == torch.uint8 and labels.shape == (2, *size)
+    taken = scores.gather(1, labels[:, None].long())[:, 0]
+    best = scores.amax(1)
+    # as far as the number of the class takes the place of a score's last bits
+    assert ((best - taken) <= best.abs() * 2.0 ** (1 - 23 + (classes - 1).bit_length())).all()
+    assert (labels != scores.argmax(1)).float().mean() < 1e-3
+
+
+def test_of_equal_scores_the_first_class_wins():
+    head = SegmentationHead(8, 5)
+    torch.nn.init.zeros_(head.scores.weight)
+    torch.nn.init.constant_(head.scores.bias, 0.25)
+    assert head.predict(torch.rand(1, 8, 4, 4), (64, 64)).max() == 0
+
+
+def test_labels_are_found_in_float32_under_autocast():
+    torch.manual_seed(0)
+    head, features = SegmentationHead(8, 19, learned=False), torch.randn(1, 19, 7, 11)
+    expected = head.predict(features, (101, 163))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head.predict(features, (101, 163)), expected)

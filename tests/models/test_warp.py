@@ -5,6 +5,13 @@ import torch.nn.functional as F
 from dff.models.warp import resize_flow, warp
 
 
+@pytest.fixture(params=[True, False], ids=["training", "inference"])
+def _both_ways(request):
+    """On a CPU, where no gradient is wanted, another way takes the same samples."""
+    with torch.set_grad_enabled(request.param):
+        yield
+
+
 def constant_flow(features, x, y):
     batch, _, height, width = features.shape
     flow = torch.zeros(batch, 2, height, width, dtype=features.dtype)
@@ -27,6 +34,7 @@ def by_hand(features, flow):
     return out
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (7, 11), (38, 63), (64, 128)])
 def test_zero_flow_changes_nothing(size):
     features = torch.randn(2, 3, *size)
@@ -37,12 +45,14 @@ def test_zero_flow_changes_nothing(size):
     assert torch.allclose(exact, features.double(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_zero_flow_is_exact_where_the_coordinates_are():
     # Steps of 2 / 32 and 2 / 64 have no rounding error: any difference would be a wrong convention.
     features = torch.randn(1, 3, 33, 65)
     assert torch.equal(warp(features, torch.zeros(1, 2, 33, 65)), features)
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize(("x", "y"), [(1, 0), (0, 1), (-2, 3), (3, -1)])
 def test_whole_pixel_flow_is_a_shift_that_brings_zeros_in(x, y):
     features = torch.randn(1, 4, 9, 7)
@@ -52,6 +62,7 @@ def test_whole_pixel_flow_is_a_shift_that_brings_zeros_in(x, y):
     assert torch.allclose(moved, shifted, atol=1e-5)
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("size", [(5, 6), (1, 6), (5, 1), (1, 1)])
 def test_any_flow_equals_the_definition(size):
     torch.manual_seed(0)
@@ -60,6 +71,7 @@ def test_any_flow_equals_the_definition(size):
     assert torch.allclose(warp(features, flow), by_hand(features, flow), atol=1e-12)
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_a_map_of_one_column_fades_out_on_both_sides():
     features = torch.full((1, 1, 1, 1), 8.0)
     values = [warp(features, constant_flow(features, x, 0)).item() for x in (-1, -0.25, 0, 0.5, 2)]
@@ -102,6 +114,7 @@ def test_one_bad_vector_leaves_all_others_alone(value, width):
     assert all(map(torch.equal, gradients, expected_gradients))
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_bfloat16_features_are_sampled_at_float32_positions():
     # Column 100.25 rounds to 100 or 100.5 in bfloat16; a ramp would show it.
     ramp = torch.arange(128.0).expand(1, 1, 2, 128).bfloat16()
@@ -112,6 +125,7 @@ def test_bfloat16_features_are_sampled_at_float32_positions():
     assert torch.equal(moved, warp(ramp.float(), flow).bfloat16())
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_autocast_changes_nothing():
     features, flow = torch.randn(1, 3, 9, 11), torch.randn(1, 2, 9, 11)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -119,6 +133,7 @@ def test_autocast_changes_nothing():
     assert torch.equal(moved, warp(features, flow))
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
 def test_memory_format_is_kept(memory_format):
     features = torch.randn(2, 8, 5, 6).contiguous(memory_format=memory_format)
@@ -141,7 +156,26 @@ def test_resized_flow_points_to_the_same_place():
     assert torch.equal(resize_flow(flow, (64, 96)), flow)
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_warp_compiles_in_one_graph():
     features, flow = torch.randn(1, 3, 9, 11), torch.randn(1, 2, 9, 11)
     compiled = torch.compile(warp, fullgraph=True, backend="eager")
     assert torch.equal(compiled(features, flow), warp(features, flow))
+
+
+def test_both_ways_take_the_same_samples():
+    generator = torch.Generator().manual_seed(4)
+    features = torch.randn(3, 40, 13, 21, generator=generator)
+    flow = 9 * torch.randn(3, 2, 13, 21, generator=generator)
+    flow[0, 0, 2, 3], flow[1, 1, 4, 5], flow[2, 0, 6, 7] = torch.nan, torch.inf, 1e30
+    expected = warp(features, flow)
+    assert expected[0, :, 2, 3].abs().max() == 0
+    with torch.no_grad():
+        found = warp(features, flow)
+        one_key = warp(features[:1].expand(3, -1, -1, -1), flow)
+        rough = warp(features.bfloat16(), flow)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(one_key[0], expected[0], rtol=0, atol=2e-5)
+    torch.testing.assert_close(one_key[2], warp(features[:1], flow[2:])[0], rtol=0, atol=2e-5)
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), expected, rtol=0, atol=0.05)

@@ -1,0 +1,187 @@
+"""A trained model rewritten for inference: the same results, sooner.
+
+Batch norm goes into the convolutions before it, activations and shortcuts into the pass of their
+convolution, and each convolution is packed (see `packed`). The rewritten model is a copy that can
+neither be trained nor saved; checkpoints stay what they are.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dff.models.dff import DeepFeatureFlow
+from dff.models.flownet import FlowDecoder, FlowNetEncoder
+from dff.models.packed import InterleavedDeconvolution, pack
+from dff.models.resnet import Block, Normalize
+
+RELU, NOTHING = 0.0, 1.0
+"""Slopes of what may follow a convolution."""
+
+
+def deploy(
+    model: DeepFeatureFlow, dtype: torch.dtype = torch.float32, compiled: bool = False
+) -> DeepFeatureFlow:
+    """A copy of a model for inference on the device where it is.
+
+    Results differ by rounding alone: in float32 by less than 1e-4 of the largest feature, in
+    bfloat16 by no more than autocast's own distance from float32. Positions, flow, boxes and
+    label maps are computed in float32, whatever `dtype` is, as under autocast.
+
+    Args:
+        model: A trained model; it stays as it is.
+        dtype: Of the convolutions and of the features: float32, bfloat16 or float16.
+        compiled: Both networks through `torch.compile`, on CUDA with CUDA graphs; the first frame
+            of each size takes long. Where it fails, a warning says so and they run as they are.
+
+    Returns:
+        A model in eval mode with the same face. Frames in channels-last memory are fastest.
+
+    Raises:
+        ValueError: Another dtype.
+    """
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(f"dtype {dtype}: wanted torch.float32, bfloat16 or float16")
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    _rewrite(model, dtype)
+    if compiled:
+        model.feature_network = Compiled(model.feature_network)
+        model.flow_network = Compiled(model.flow_network)
+    return model
+
+
+class Compiled(nn.Module):
+    """A module through `torch.compile`, or as it is where that fails: no compiler, no such GPU."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._compiled: Callable[..., Any] | None = None
+        self._failed = False
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """As the module."""
+        if self._failed:
+            return self.module(*inputs)
+        graphs = inputs[0].device.type == "cuda"
+        try:
+            if self._compiled is None:
+                mode = "reduce-overhead" if graphs else "default"
+                self._compiled = torch.compile(self.module, mode=mode)
+            found = self._compiled(*inputs)
+        except Exception as error:  # a compiler has no end of ways to fail
+            self._failed = True
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            warnings.warn(
+                f"torch.compile failed ({reason}), so {type(self.module).__name__} runs without it",
+                stacklevel=2,
+            )
+            return self.module(*inputs)
+        if not graphs:
+            return found
+        # the next run of a graph writes where this one's results are, and features are kept
+        return found.clone() if isinstance(found, Tensor) else tuple(f.clone() for f in found)
+
+
+class PackedBlock(nn.Module):
+    """A residual block with nothing but convolutions: the last one adds the shortcut."""
+
+    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+        super().__init__()
+        pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
+        if not block.basic:
+            pairs.append((block.conv3, block.bn3))
+        # each is followed by a ReLU, the last after the sum
+        self.convolutions = nn.ModuleList(_fold(*pair, dtype, RELU) for pair in pairs)
+        self.downsample = None
+        if block.downsample is not None:
+            self.downsample = _fold(*block.downsample, dtype, NOTHING)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `Block`."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        *others, last = self.convolutions
+        for convolution in others:
+            x = convolution(x)
+        return last(x, shortcut)
+
+
+class Shift(nn.Module):
+    """Subtracts a mean; the deviation is in the weights of the next layer."""
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) -> the same shape."""
+        return image - self.mean
+
+
+def _rewrite(module: nn.Module, dtype: torch.dtype, slope: float = NOTHING) -> None:
+    """Replaces the layers within a module; `slope` is of what follows its own convolutions."""
+    if isinstance(module, nn.Sequential):
+        _join_sequence(module, dtype)
+    for name, child in module.named_children():
+        if isinstance(child, Block):
+            setattr(module, name, PackedBlock(child, dtype))
+        elif isinstance(child, nn.Conv2d):
+            setattr(module, name, pack(child, dtype, slope))
+        elif isinstance(child, FlowDecoder):
+            _rewrite_decoder(child, dtype)
+        else:
+            _rewrite(child, dtype, _take_activation(child))
+
+
+def _rewrite_decoder(decoder: FlowDecoder, dtype: torch.dtype) -> None:
+    """All but the last flow, which is computed in float32."""
+    slope = _take_activation(decoder)
+    decoder.deconvolutions = nn.ModuleList(
+        InterleavedDeconvolution(layer, dtype, slope) for layer in decoder.deconvolutions
+    )
+    decoder.upsamplings = nn.ModuleList(
+        InterleavedDeconvolution(layer, dtype) for layer in decoder.upsamplings
+    )
+    decoder.predictions = nn.ModuleList(pack(layer, dtype) for layer in decoder.predictions)
+    decoder.scale = pack(decoder.scale, dtype)
+
+
+def _take_activation(module: nn.Module) -> float:
+    """The slope of the activation that a flow network has after each layer; its layers get it."""
+    if not isinstance(module, FlowNetEncoder | FlowDecoder):
+        return NOTHING
+    slope = module.activation.negative_slope
+    module.activation = nn.Identity()
+    return slope
+
+
+def _join_sequence(layers: nn.Sequential, dtype: torch.dtype) -> None:
+    """Convolutions of a sequence take in the normalisation and the activation around them."""
+    for position, layer in enumerate(layers):
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        before = layers[position - 1] if position else None
+        if isinstance(before, Normalize):
+            layer.weight.div_(before.std)
+            layers[position - 1] = Shift(before.mean)
+        after, slope = position + 1, NOTHING
+        norm = None
+        if after < len(layers) and isinstance(layers[after], nn.BatchNorm2d):
+            norm, layers[after] = layers[after], nn.Identity()
+            after += 1
+        if after < len(layers) and isinstance(layers[after], nn.ReLU | nn.LeakyReLU):
+            slope = getattr(layers[after], "negative_slope", RELU)
+            layers[after] = nn.Identity()
+        layers[position] = _fold(layer, norm, dtype, slope)
+
+
+def _fold(
+    convolution: nn.Conv2d, norm: nn.BatchNorm2d | None, dtype: torch.dtype, slope: float
+) -> nn.Module:
+    if norm is not None:
+        convolution = fuse_conv_bn_eval(convolution, norm)
+    return pack(convolution, dtype, slope)
