@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo demo-detection demo-joint demo-flow test check
+.PHONY: demo demo-detection demo-joint demo-flow reproduce-demo test check
 
 demo: $(VENV)/.installed
 	$(RUN) scripts/demo.py
@@ -16,6 +16,11 @@ demo-joint: $(VENV)/.installed
 
 demo-flow: $(VENV)/.installed
 	$(RUN) scripts/demo_flow.py
+
+# Interrupted, it goes on where it was.
+reproduce-demo: $(VENV)/.installed
+	$(RUN) scripts/reproduce.py --config configs/reproduce_demo.yaml --flow_config configs/demo_flow.yaml \
+		--table 2 4 5 --minutes 3 --output runs/reproduce_demo
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest

@@ -15,3 +15,21 @@ SMALL = {
     "height": 64,
     "width": 128,
 }
+SETTINGS = {
+    "seed_everything": 5,
+    "model": {
+        "class_path": "dff.lit.module.LitDFF",
+        "init_args": {
+            "feature_network": "resnet18",
+            "flow_network": "flownet_half",
+            "feature_channels": 16,
+            "weights": None,
+            "flow_weights": "flow.ckpt",
+            "task_layers": 1,
+            "lr_factors": {"flow_network": 0.2, "flow_network.decoder.scale.bias": 0.1},
+        },
+    },
+    "data": {"init_args": {"gaps": [0, 9], "seed": 3}},
+    "video_predictor": {"on_fit_end": True},
+}
+"""Of a training, as `fit.py --print_config` tells them, as far as variants change them."""

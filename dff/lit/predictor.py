@@ -8,18 +8,17 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
 
 from dff.data.video_writer import VideoWriter
-from dff.lit.accuracy import MEASURES, truth_size
+from dff.lit.accuracy import MEASURES
 from dff.lit.average_precision import GROUPS
 from dff.lit.drawing import draw_predictions
-from dff.lit.metrics import GapEndPointError, flow_in_image_pixels
 from dff.lit.module import LitDFF
 from dff.lit.panels import log_picture, log_video, plot_accuracy_speed
+from dff.lit.schedule_accuracy import at_key_duration, batches_on, plain, schedule_accuracy
 from dff.lit.speed import Speed, measure_speed
 from dff.models.complexity import Complexity, break_even, complexity, speedup
-from dff.models.dff import Propagation, carry
+from dff.models.dff import Propagation
 from dff.models.recognizer import recognize_interval
 from dff.models.schedule import FixedSchedule
 
@@ -86,50 +85,20 @@ class VideoPredictor(L.Callback):
         self.report = trainer.strategy.broadcast(self.report)
         return self.report
 
-    # --------------------------------------------------------------- accuracy
-
     def _accuracy(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
-        gaps = list(range(max(self.key_durations)))
+        gaps, data = list(range(max(self.key_durations))), trainer.datamodule
         ways: tuple[Propagation, ...] = ("full", *(ABLATIONS if self.ablations else ()))
-        accuracy = {how: module.new_accuracy(gaps).to(module.device) for how in ways}
-        errors = GapEndPointError(gaps).to(module.device)
-        data = trainer.datamodule
-        model = module.model
-        loader = data.evaluation_pairs(
-            gaps, with_flow=self.ablations, rank=trainer.global_rank, world_size=trainer.world_size
-        )
-        for batch in loader:
-            batch = data.on_after_batch_transfer(_to(batch, module.device), 0)
-            frame, size = tuple(batch["current"].shape[-2:]), truth_size(batch)
-            features = model.encode(batch["key"])
-            flow, scale = model.flow_network(batch["current"], batch["key"])
-            is_key = (batch["gap"] == 0).view(-1, 1, 1, 1)
-            every = torch.ones_like(batch["gap"], dtype=torch.bool)
-            for how in ways:
-                carried = features if how == "copy" else carry(features, flow, scale, how)
-                found = model.predict(torch.where(is_key, features, carried), size, frame)
-                accuracy[how].update(found, batch, every)
-            if "flow" in batch:
-                flow = flow_in_image_pixels(flow, frame, batch["flow"].shape[-2:])
-                errors.update(flow, batch["flow"], batch["flow_known"], batch["gap"])
-        report: dict[str, Any] = {MEASURES[head]: {} for head in module.loss_weights}
-        for how, counted in accuracy.items():
-            for head, result in counted.compute().items():
-                report[MEASURES[head]][how] = result["by_gap"].tolist()
-                for group in [g for g in GROUPS if g in result and how == "full"]:
-                    report[MEASURES[head]][group] = result[group].tolist()
-        if self.ablations:
-            epe, epe_zero = errors.compute()
-            report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
-        return report
-
-    # ------------------------------------------------------------------ speed
+        share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        loader = data.evaluation_pairs(gaps, with_flow=self.ablations, **share)
+        batches = batches_on(module.device, data, loader)
+        return schedule_accuracy(module, batches, gaps, ways, with_flow=self.ablations)
 
     def _speed(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
         frames, decode_seconds = trainer.datamodule.held_out_frames(max(self.key_durations))
         repeats = -(-max(self.key_durations) // len(frames))  # a short video is shown again
         frames = [f.to(module.device) for f in frames] * repeats
-        rows = measure_speed(module.model, frames, self.key_durations, self.rounds, self.seconds)
+        model = module.deploy(trainer.precision)
+        rows = measure_speed(model, frames, self.key_durations, self.rounds, self.seconds)
         return {
             "size": list(frames[0].shape[-2:]),
             "ms_decode": 1e3 * decode_seconds,
@@ -137,22 +106,11 @@ class VideoPredictor(L.Callback):
             "rows": rows,
         }
 
-    # ----------------------------------------------------------------- report
-
     def _join(self, accuracy: dict[str, Any], speed: dict[str, Any]) -> dict[str, Any]:
         report = schedule_rows(speed["rows"], speed["complexity"])
-        measures = [name for name in MEASURES.values() if name in accuracy]
         for row in report["rows"]:
-            duration = row["key_duration"]
-            for name in measures:
-                by_gap = accuracy[name]
-                known = [v for v in by_gap["full"][:duration] if v == v]  # an offset may lack pairs
-                row |= {f"{name}_mean": _mean(known), f"{name}_worst": min(known, default=None)}
-                for how in by_gap.keys() - {"full"}:  # ablations, and groups by motion
-                    row[f"{how}_{name}_mean"] = _mean(by_gap[how][:duration])
-            if self.ablations:
-                for name in ("epe", "epe_zero"):  # at gap 0 there is no flow to be wrong
-                    row[name] = _mean(accuracy[name][1:duration])
+            row |= at_key_duration(accuracy, row["key_duration"])
+        measures = [name for name in MEASURES.values() if name in accuracy]
         return {
             **{f"frame_{name}": accuracy[name]["full"][0] for name in measures},
             "size": speed["size"],
@@ -167,7 +125,7 @@ class VideoPredictor(L.Callback):
         assert self.report is not None
         print(table(self.report))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "video_predictor.json").write_text(json.dumps(_plain(self.report), indent=2))
+        (folder / "video_predictor.json").write_text(json.dumps(plain(self.report), indent=2))
         plot_accuracy_speed(self.report, folder / "accuracy_speed.png")
         for logger in trainer.loggers:
             for row in self.report["rows"]:
@@ -280,21 +238,3 @@ def _accuracy_columns(title: str, name: str) -> list[tuple[str, str, str]]:
         **{group: f"{group}_{name}_mean" for group in GROUPS},
     }
     return [(title, key, "{:.3f}") for title, key in titles.items()]
-
-
-def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-
-
-def _mean(values: list[float]) -> float | None:
-    values = [v for v in values if v == v]
-    return sum(values) / len(values) if values else None
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and value != value else value

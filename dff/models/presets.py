@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from dff.models.classical_flow import DISFlow
+from dff.models.classical_flow import DISFlow, NoFlow
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flownet import FlowNet
 from dff.models.flownet_inception import FlowNetInception
@@ -17,7 +17,7 @@ from dff.models.sift_flow import SIFTFlow
 FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
 HandMadeFlowName = Literal[
-    "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
+    "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
 ]
 FlowName = Literal[FlowNetworkName, HandMadeFlowName]
 HeadName = Literal["segmentation", "detection"]
@@ -53,6 +53,8 @@ def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn
     """
     if name not in get_args(FlowName):
         raise ValueError(f"flow network {name!r}: wanted one of {', '.join(get_args(FlowName))}")
+    if name == "zero":
+        return NoFlow()
     if name in get_args(HandMadeFlowName):
         kind, _, preset = name.rpartition("_")
         return {"dis": DISFlow, "sift_flow": SIFTFlow}[kind](preset)

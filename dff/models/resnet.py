@@ -96,12 +96,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, out_channels, ceil(h / stride), ceil(w / stride))."""
-        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.join(x, self.branch(x))
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What the convolutions add to the shortcut."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = self.bn2(self.conv2(x))
         if not self.basic:
             x = self.bn3(self.conv3(F.relu(x, inplace=True)))
-        return F.relu(x + shortcut, inplace=True)
+        return x
+
+    def join(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The shortcut of `x`, plus a branch: that of `x` itself in `forward`."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(branch + shortcut, inplace=True)
 
 
 class Layers(nn.Sequential):

@@ -1,0 +1,254 @@
+"""Accuracy and speed of the variants of Deep Feature Flow that a reproduction has trained."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Subset
+from tqdm import tqdm
+
+from dff.lit.checkpoints import load_flow_network, load_model
+from dff.lit.module import LitDFF
+from dff.lit.pair_data import PairData, evaluation_loader
+from dff.lit.predictor import ABLATIONS
+from dff.lit.reproduction import Evaluation, Reproduction, read_json, write_json
+from dff.lit.schedule_accuracy import batches_on, schedule_accuracy
+from dff.lit.speed import measure_speed
+from dff.lit.variants import DFF, FRAME, Variant
+from dff.models import presets
+from dff.models.clockwork import Clockwork, clockwork_complexity
+from dff.models.complexity import complexity, speedup
+from dff.models.dff import Propagation
+
+SECONDS = 4.0
+"""To measure the speed of a network for, at least."""
+SLOW = 0.1
+"""Seconds of a frame from which on its time is measured only once."""
+
+
+def variant_model(
+    variant: Variant, checkpoint: Path, flow_name: str, flow_weights: Path | None
+) -> LitDFF:
+    """The model of a variant, in eval mode.
+
+    Args:
+        variant: The variant.
+        checkpoint: Of its training, or of that of its `network_from`.
+        flow_name: The flow network to add.
+        flow_weights: Its file; None where the checkpoint has all.
+    """
+    hand_made = None if variant.trained or variant.learned_flow else variant.flow
+    module = load_model(checkpoint, hand_made)
+    if flow_weights is not None:
+        channels = module.model.feature_network.out_channels
+        module.model.flow_network, _ = load_flow_network(flow_name, flow_weights, channels)
+    if variant.refreshed is not None:
+        module.model = Clockwork(module.model, variant.refreshed)
+    return module.eval()
+
+
+def evaluate_variant(
+    variant: Variant, module: LitDFF, data: PairData, gaps: int, every: int = 1
+) -> dict[str, Any]:
+    """Accuracy of a variant on held-out pairs.
+
+    Args:
+        variant: The variant. The per-frame network is evaluated at gap 0 alone.
+        module: Its model, on the device to compute on.
+        data: Whose held-out pairs count.
+        gaps: The gaps are 0 .. gaps - 1.
+        every: Evaluate on every n-th labelled frame, over those that the data takes.
+
+    Returns:
+        `accuracy` as of `schedule_accuracy`; `pairs` and `all_pairs`; `seconds`.
+    """
+    started = time.perf_counter()
+    wanted = [0] if variant == FRAME else list(range(gaps))
+    with_flow = variant.refreshed is None and variant != FRAME
+    ways: tuple[Propagation, ...] = ("full",)
+    if with_flow:  # a hand-made flow has no scale field
+        ways += ABLATIONS if variant.learned_flow else ("copy",)
+    pairs = data.evaluation_pairs(wanted, with_flow=with_flow).dataset
+    kept = pairs if every == 1 else Subset(pairs, _every(pairs.entries, every))
+    loader = tqdm(evaluation_loader(data, kept), desc=variant.name, disable=None, leave=False)
+    accuracy = schedule_accuracy(
+        module, batches_on(module.device, data, loader), wanted, ways, with_flow
+    )
+    seconds = time.perf_counter() - started
+    return {"accuracy": accuracy, "pairs": len(kept), "all_pairs": len(pairs), "seconds": seconds}
+
+
+def _every(entries: np.ndarray, every: int) -> list[int]:
+    """Positions of the pairs of every n-th labelled frame: all of its gaps, or none."""
+    _, frame = np.unique(entries[:, :2], axis=0, return_inverse=True)
+    return np.flatnonzero(frame.reshape(-1) % every == 0).tolist()
+
+
+def hand_made_seconds(name: presets.HandMadeFlowName, frames: Sequence[torch.Tensor]) -> float:
+    """Seconds that a hand-made flow takes for a pair of frames, each (1, 3, H, W)."""
+    flow = presets.flow_network(name)
+    flow(frames[-1], frames[0])
+    started = time.perf_counter()
+    flow(frames[-1], frames[0])
+    return time.perf_counter() - started
+
+
+@torch.inference_mode()
+def variant_speed(
+    module: LitDFF, frames: Sequence[torch.Tensor], key_durations: Sequence[int]
+) -> dict[str, Any]:
+    """Cost and speed of a model at each key duration.
+
+    Where a frame takes long, the shortest and the longest key duration are measured once, and the
+    others follow from the time of a key frame and of any other.
+
+    Args:
+        module: In eval mode.
+        frames: As many as the longest key duration, each (1, 3, H, W), on its device.
+        key_durations: 1 among them.
+
+    Returns:
+        `rows`, for each key duration `key_duration`, `fps`, `speedup` over key duration 1 of the
+        same measurement, `speedup_eq7`, `ms_key`, `ms_current`; `one_over_r`, None without FLOPs of
+        flow; `measured`, the key durations that were.
+    """
+    model, size = module.model, tuple(frames[0].shape[-2:])
+    clockwork = isinstance(model, Clockwork)
+    cost = (clockwork_complexity if clockwork else complexity)(model, size)
+    measured = sorted(key_durations)
+    ends = [1, measured[-1]]
+    speeds = measure_speed(model, frames, ends, rounds=1)
+    slowest = max(speeds[0].ms_key, speeds[-1].ms_current or 0.0) / 1e3
+    if slowest < SLOW:
+        speeds = measure_speed(model, frames, measured, rounds=5, seconds=SECONDS)
+    else:
+        measured = ends
+    found = {speed.key_duration: asdict(speed) for speed in speeds}
+    longest = found[measured[-1]]
+    rows = []
+    for duration in sorted(key_durations):
+        row = found.get(duration) or {
+            **longest,
+            "key_duration": duration,
+            "fps": 1e3 * duration / (longest["ms_key"] + (duration - 1) * longest["ms_current"]),
+        }
+        eq7 = speedup(duration, cost.r)
+        rows.append({**row, "speedup": row["fps"] / found[1]["fps"], "speedup_eq7": eq7})
+    return {"rows": rows, "one_over_r": cost.one_over_r, "measured": measured}
+
+
+def thinning(
+    variants: Sequence[Variant],
+    data: PairData,
+    frames: Sequence[torch.Tensor],
+    longest: int,
+    minutes: float,
+) -> dict[str, int]:
+    """Every how many labelled frames a slow hand-made flow is evaluated; says so beforehand.
+
+    Args:
+        variants: All variants; those with a flow network are no part of the result.
+        data: Whose held-out pairs count.
+        frames: Two or more of them, each (1, 3, H, W).
+        longest: Key duration that is evaluated.
+        minutes: To spend on each.
+    """
+    every = {}
+    for variant in variants:
+        if variant.learned_flow or variant.flow == "zero":
+            continue
+        seconds = hand_made_seconds(variant.flow, frames)
+        pairs = len(data.evaluation_pairs(range(longest)).dataset)
+        every[variant.name] = n = max(1, int(np.ceil(seconds * pairs / (60 * minutes))))
+        part = f"one in {n} labelled frames is evaluated" if n > 1 else "all are evaluated"
+        print(f"{variant.title}: {seconds:.2f} s a pair, {pairs} pairs: {part}")
+    return every
+
+
+def evaluate_missing(
+    work: Reproduction,
+    data: PairData,
+    every: Mapping[str, int],
+    after_each: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Evaluates what is trained and not evaluated; what fails is told, and stops nothing else.
+
+    Args:
+        work: The reproduction.
+        data: Whose held-out pairs count.
+        every: Of `thinning`.
+        after_each: Called after each evaluation.
+
+    Returns:
+        A line for each evaluation that failed.
+    """
+    failed = []
+    for evaluation in work.evaluations:
+        if work.result(evaluation) is not None or not work.trained(evaluation):
+            continue
+        variant = evaluation.variant
+        part = every.get(variant.name, 1)
+        print(f"evaluating {evaluation.name}", flush=True)
+        try:
+            module = _model_of(work, evaluation)
+            found = evaluate_variant(variant, module, data, work.longest, part)
+            if part > 1 and (dff := work.finished(DFF)) is not None:
+                # other frames are another task: they compare with nothing but DFF on the same
+                module = _model_of(work, dff)
+                beside = evaluate_variant(DFF, module, data, work.longest, part)
+                found["dff_accuracy"] = beside["accuracy"]
+        except (ValueError, OSError, RuntimeError) as error:
+            failed.append(f"evaluation of {evaluation.name}: {error}")
+            print(f"failed: {failed[-1]}", file=sys.stderr, flush=True)
+            continue
+        work.write_result(evaluation, found)
+        after_each()
+    return failed
+
+
+def measure_speeds(work: Reproduction, frames: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """Speed of all different networks, one after the other, in this process.
+
+    Measured again as soon as there are more of them: only what is measured together compares.
+
+    Args:
+        work: The reproduction; what is evaluated is measured.
+        frames: As many as the longest key duration.
+
+    Returns:
+        Name of the variant that a network runs as -> `variant_speed`.
+    """
+    chosen: dict[str, Evaluation] = {}
+    for evaluation in work.evaluations:
+        if work.result(evaluation) is not None:
+            chosen.setdefault(evaluation.variant.runs_as or evaluation.variant.name, evaluation)
+    codes = [[name, work.evaluation_code(evaluation)] for name, evaluation in chosen.items()]
+    code = json.dumps([*codes, str(_device())])
+    file = work.output / "speed.json"
+    before = read_json(file)
+    if before is not None and before["code"] == code:
+        return before["speeds"]
+    speeds = {}
+    for name, evaluation in chosen.items():
+        print(f"measuring the speed of {name}", flush=True)
+        module = _model_of(work, evaluation)
+        on_device = [frame.to(_device()) for frame in frames]
+        speeds[name] = variant_speed(module, on_device, range(1, work.longest + 1))
+    write_json(file, {"code": code, "speeds": speeds})
+    return speeds
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _model_of(work: Reproduction, evaluation: Evaluation) -> LitDFF:
+    flow = work.base["model"]["init_args"]["flow_network"]
+    files = work.last(evaluation.training), work.last(evaluation.flow)
+    return variant_model(evaluation.variant, files[0], flow, files[1]).to(_device())

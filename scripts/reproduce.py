@@ -1,0 +1,305 @@
+"""The paper's tables on your data: trains what is missing, evaluates, and writes one report.
+
+    python scripts/reproduce.py --config configs/cityscapes_r101.yaml --data.root DIR \\
+        --flow_weights flownet.ckpt --table 4 5 --output runs/reproduce
+
+Settings of fit.py after the config's (--data.X, --model.X, --trainer.X) go to every training, and
+with --flow.X in front (--flow.data.root DIR) to that of the flow networks. Interrupted, the same
+command goes on; what is finished is not done again.
+"""
+
+import argparse
+import contextlib
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from demo import ROOT, fast_precision
+from jsonargparse import ArgumentParser
+
+from dff.lit.cli import FitCLI, default_loggers, run_script
+from dff.lit.pair_data import PairData
+from dff.lit.reproduction import Reproduction
+from dff.lit.reproduction_measures import evaluate_missing, measure_speeds, thinning
+from dff.lit.reproduction_progress import describe_rest, describe_trainings
+from dff.lit.reproduction_report import WandbLogger, log_report, write_report
+from dff.lit.reproduction_tables import flop_table, schedule_rows
+from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant, network_pair
+
+TABLES = ("2", "4", "5", "fig3", "flow")
+FLOWS = ("flownet", "flownet_half", "flownet_inception")
+
+
+def main() -> int:
+    """Tells what there is to do, does it, and says what failed."""
+    args, flags, flow_flags = arguments()
+    base = read_settings(args.config, flags, "LitDFF")
+    flow_base = args.flow_config and read_settings(args.flow_config, flow_flags, "LitFlow")
+    sections = choose(args, base)
+    variants = {v.name: v for chosen in sections.values() for v in chosen}
+    flow_weights = weights_by_network(args.flow_weights, base)
+    work = Reproduction(
+        args.output,
+        base,
+        flow_base,
+        flow_weights,
+        list(variants.values()),
+        args.seeds if "4" in args.table else 1,
+        args.longest,
+    )
+    data = make_data(base)
+    rows, problems = [], []
+    size = None
+    if variants or "2" in args.table:
+        frames, _ = data.held_out_frames(args.longest)
+        frames *= -(-args.longest // len(frames))  # a short video is shown again
+        size = tuple(frames[0].shape[-2:])
+    if variants:
+        every = thinning(list(variants.values()), data, frames, args.longest, args.minutes)
+        print(describe_trainings(work))
+        print(describe_rest(work), flush=True)
+        if args.plan:
+            return 0
+        problems += train_missing(work, args.precision_given)
+        problems += evaluate_missing(work, data, every, lambda: print(describe_rest(work)))
+        speeds = measure_speeds(work, frames)
+        for evaluation in work.evaluations:
+            found = work.result(evaluation)
+            if found is not None:
+                speed = speeds.get(evaluation.variant.runs_as or evaluation.variant.name)
+                durations = range(1, args.longest + 1)
+                rows += schedule_rows(evaluation.variant, evaluation.seed, found, speed, durations)
+    table_2 = flop_table(base, size) if "2" in args.table else None
+    report = write_report(
+        args.output,
+        f"The paper's tables on {type(data).__name__}",
+        facts(base, data, args, size),
+        sections,
+        rows,
+        (args.key_duration, args.longest),
+        table_2,
+        problems,
+    )
+    log_to_wandb(base, rows, args)
+    print(f"report: {report}")
+    for problem in problems:
+        print(f"failed: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def arguments() -> tuple[argparse.Namespace, list[str], list[str]]:
+    """Our arguments, and those of fit.py for Deep Feature Flow and for flow networks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="of a training of LitDFF")
+    parser.add_argument("--table", nargs="+", choices=(*TABLES, "all"), default=["all"])
+    parser.add_argument("--seeds", type=int, default=3, help="of the variants of Table 4")
+    parser.add_argument("--output", type=Path, default=Path("runs/reproduce"))
+    parser.add_argument(
+        "--flow_config", type=Path, help="trains the flow networks that are missing"
+    )
+    parser.add_argument(
+        "--flow_weights",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="trained flow network of the config; NAME=FILE for another",
+    )
+    names = [v.name for v in (*TABLE_4, *TABLE_5)]
+    parser.add_argument(
+        "--skip", nargs="+", default=[], choices=names, help="variants to leave out"
+    )
+    parser.add_argument("--pairs", nargs="+", help="FEATURE+FLOW networks of Figure 3")
+    parser.add_argument("--key_duration", type=int, help="of the tables (5; detection: 10)")
+    parser.add_argument("--longest", type=int, default=10, help="key duration that is evaluated")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=2.0,
+        help="for each hand-made flow: a slow one is evaluated on a part of the frames",
+    )
+    parser.add_argument("--plan", action="store_true", help="only tell what there is to do")
+    args, rest = parser.parse_known_args()
+    if args.seeds < 1:
+        raise ValueError(f"--seeds {args.seeds}: wanted at least 1")
+    args.table = list(TABLES) if "all" in args.table else args.table
+    flags, flow_flags, target = [], [], None
+    for word in rest:
+        if word.startswith("--"):
+            target = flow_flags if word.startswith("--flow.") else flags
+            word = word.replace("--flow.", "--", 1)
+        if target is None:
+            raise ValueError(f"{word!r} belongs to no option: see --help")
+        target.append(word)
+    args.precision_given = any(word.startswith("--trainer.precision") for word in flags)
+    return args, flags, flow_flags
+
+
+def read_settings(config: Path, flags: list[str], kind: str) -> Settings:
+    """All settings of a config and flags, as fit.py takes them."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            FitCLI(config, ["--config", str(config), *flags, "--print_config"])
+    except SystemExit as stop:
+        if stop.code:  # it has said what is wrong
+            raise
+    settings = yaml.safe_load(printed.getvalue())
+    if settings["model"]["class_path"].rpartition(".")[2] != kind:
+        raise ValueError(f"{config} trains {settings['model']['class_path']}: wanted {kind}")
+    return settings
+
+
+def choose(args: argparse.Namespace, base: Settings) -> dict[str, list[Variant]]:
+    """Table -> its variants."""
+    own = base["model"]["init_args"]
+    if own["flow_network"] not in FLOWS:
+        raise ValueError(
+            f"flow_network {own['flow_network']} of the config learns nothing: set "
+            f"--model.flow_network to one of {', '.join(FLOWS)}"
+        )
+    detects = "detection" in (own["heads"] or {})
+    args.key_duration = args.key_duration or (10 if detects else 5)
+    if not 1 <= args.key_duration <= args.longest:
+        raise ValueError(f"--key_duration {args.key_duration}: wanted 1 to {args.longest}")
+    pairs = [
+        pair.split("+") for pair in args.pairs or [f"{own['feature_network']}+{f}" for f in FLOWS]
+    ]
+    for pair in pairs:
+        if len(pair) != 2 or pair[1] not in FLOWS:
+            raise ValueError(f"--pairs {'+'.join(pair)}: wanted such as resnet50+flownet_half")
+    flows = [
+        network_pair(base, own["feature_network"], flow, how)
+        for flow in FLOWS
+        for how in ("pretrained", "random")
+    ]
+    sections = {
+        "4": list(TABLE_4),
+        # scores of boxes cannot be propagated
+        "5": [v for v in TABLE_5 if not (detects and v.name == "split_0")],
+        "fig3": [network_pair(base, *pair, "pretrained") for pair in pairs],
+        "flow": [*flows, *[v for v in TABLE_4 if v.name.startswith("sff_")]],
+    }
+    return {
+        table: [v for v in chosen if v.name not in args.skip]
+        for table, chosen in sections.items()
+        if table in args.table
+    }
+
+
+def weights_by_network(given: list[str], base: Settings) -> dict[str, Path]:
+    """Name of a flow network -> its file, from --flow_weights and the config."""
+    own = base["model"]["init_args"]
+    found = {own["flow_network"]: Path(own["flow_weights"])} if own["flow_weights"] else {}
+    for word in given:
+        name, equals, file = word.partition("=")
+        if equals and name not in FLOWS:
+            raise ValueError(f"--flow_weights {word}: {name} is none of {', '.join(FLOWS)}")
+        found[name if equals else own["flow_network"]] = Path(file if equals else word)
+    return found
+
+
+def make_data(base: Settings) -> PairData:
+    """The data of the config."""
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(PairData, "data")
+    return parser.instantiate(parser.parse_object({"data": base["data"]})).data
+
+
+def train_missing(work: Reproduction, precision_given: bool) -> list[str]:
+    """Trains what is missing; returns what failed."""
+    failed: dict[str, str] = {}
+    precision = None
+    for name, training in work.trainings.items():
+        if work.state(name) == "finished":
+            continue
+        lost = [n for n in training.needs.values() if n in failed]
+        if lost:
+            failed[name] = f"{name} was not trained: it starts from {lost[0]}"
+            continue
+        if precision is None:
+            precision = [] if precision_given else cheapest_precision(training.settings)
+        started, words = time.perf_counter(), [*work.begin(name), *precision]
+        log = work.folder(name) / "fit.log"
+        print(f"\ntraining {name}, log in {log}", flush=True)
+        code = fit(words, log)
+        if code:
+            failed[name] = f"{name} (exit code {code}): {last_words(log)}"
+            print(f"failed: {failed[name]}", file=sys.stderr, flush=True)
+        else:
+            whole = "--ckpt_path" not in words
+            work.finish(name, time.perf_counter() - started if whole else None)
+        print(describe_rest(work), flush=True)
+    return list(failed.values())
+
+
+def fit(words: list[str], log: Path) -> int:
+    """Runs fit.py; interrupted, it is given the time to save where it is."""
+    with log.open("a") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "scripts/fit.py"), *words], stdout=file, stderr=file
+        )
+        try:
+            return process.wait()
+        except BaseException as stop:
+            if isinstance(stop, SystemExit):  # Ctrl-C reaches it by itself
+                process.terminate()
+            process.wait()
+            raise
+
+
+def last_words(log: Path) -> str:
+    """The last error that a log tells; its last line where it tells none."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(error|[\w.]*(Error|Exception)):", line)]
+    return (errors or lines or ["it said nothing"])[-1][-300:]
+
+
+def cheapest_precision(settings: Settings) -> list[str]:
+    """bf16 is emulated on processors without matrix units: there fp32 is faster."""
+    if settings["trainer"]["precision"] == "bf16-mixed" and not torch.cuda.is_available():
+        return ["--trainer.precision", fast_precision()]
+    return []
+
+
+def facts(
+    base: Settings, data: PairData, args: argparse.Namespace, size: tuple[int, int] | None
+) -> list[str]:
+    """What was done, for the report."""
+    own, trainer = base["model"]["init_args"], base["trainer"]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    said = [
+        f"config {args.config.name}: {own['feature_network']} with {own['feature_channels']} "
+        f"channels, {own['flow_network']}, {trainer['max_steps']} steps of "
+        f"{data.batch_size} pairs on each device",
+        f"{args.seeds} seeds of Frame, DFF, DFF fix N, DFF fix F and copy; one of all others"
+        if "4" in args.table and args.seeds > 1
+        else "one seed",
+    ]
+    if size:
+        said.append(f"evaluated on frames of {size[0]}x{size[1]}, in fp32, on {device}")
+    return said
+
+
+def log_to_wandb(base: Settings, rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    """Sends the report to W&B where trainings go there."""
+    if base["trainer"]["logger"] in (None, True) and rows:
+        settings = default_loggers(str(args.output), "reproduce")[1].init_args
+        Path(settings.save_dir).mkdir(parents=True, exist_ok=True)
+        log_report(WandbLogger(**vars(settings)), rows, args.output)
+
+
+if __name__ == "__main__":
+    # else a training would outlive us, and the next call would begin a second one in its folder
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    run_script(main)

@@ -1,0 +1,183 @@
+"""scripts/reproduce.py: from nothing to a report, again, and with a training that fails."""
+
+import importlib.util
+import sys
+
+import pytest
+from small import ROOT, SMALL
+
+from dff.lit.cli import FitCLI
+
+
+@pytest.fixture
+def reproduce(monkeypatch):
+    """The script as a module; its trainings run in this process, which takes seconds each."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("dff.lit.reproduction_measures.SLOW", 0.0)  # speed is measured once
+    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts/reproduce.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.trained, script.broken = [], set()
+
+    def fit(words, log):
+        name = words[words.index("--name") + 1]
+        if name in script.broken:
+            log.write_text("a lot\nerror: it broke\nwandb: synced\n")
+            return 1
+        script.trained.append(name)
+        FitCLI(ROOT / "configs/streets.yaml", words)
+        return 0
+
+    script.real_fit = script.fit
+    monkeypatch.setattr(script, "fit", fit)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["reproduce.py", *map(str, words)])
+        return script.main()
+
+    script.call = call
+    return script
+
+
+def small(root, output):
+    """Flags of a reproduction on small streets, of both trainings."""
+    data = [f"--data.{name}={value}" for name, value in SMALL.items()]
+    data += [f"--data.root={root}", "--data.num_workers=0", "--data.batch_size=2"]
+    data += ["--data.val_every=6", "--trainer.max_steps=1", "--trainer.accelerator=cpu"]
+    data += ["--trainer.precision=32-true"]
+    flow = [word.replace("--", "--flow.", 1) for word in data]
+    return [
+        *("--config", ROOT / "configs/reproduce_demo.yaml", "--output", output),
+        *("--flow_config", ROOT / "configs/demo_flow.yaml", "--model.feature_channels=16"),
+        *(*data, *flow, "--flow.trainer.val_check_interval=1"),
+    ]
+
+
+SKIPPED = ["sff_slow", "sff_fast", "fix_f", "no_scale", "clockwork_2", "separate"]
+
+
+def test_from_nothing_to_a_report_and_only_what_is_missing_again(
+    reproduce, streets_root, tmp_path, capsys
+):
+    words = [*small(streets_root, tmp_path), "--table", "4", "--seeds", "1", "--skip", *SKIPPED]
+    reproduce.broken = {"fix_n_seed_0"}
+    assert reproduce.call(*words) == 1
+    assert reproduce.trained == ["frame_seed_0", "flow_flownet_half", "dff_seed_0"]
+    said = capsys.readouterr()
+    assert "dff_seed_0: to train, 1 steps" in said.out and "left: 4 trainings" in said.out
+    assert "failed: fix_n_seed_0 (exit code 1): error: it broke" in said.err
+    text = (tmp_path / "report.md").read_text()
+    assert "error: it broke" in text and "\n| DFF | " in text and "\n| DFF fix N | - |" in text
+
+    reproduce.broken, reproduce.trained = set(), []
+    assert reproduce.call(*words) == 0
+    assert reproduce.trained == ["fix_n_seed_0"]
+    said = capsys.readouterr()
+    assert "frame_seed_0: finished" in said.out and "evaluating fix_n_seed_0" in said.out
+    assert "evaluating dff_seed_0" not in said.out
+    text = (tmp_path / "report.md").read_text()
+    for row in ("Frame", "SFF, DIS flow", "DFF", "DFF fix N", "copy", "clockwork, layer4 held"):
+        (first, *_) = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
+        assert first.split("|")[2].strip() != "-", row
+    assert "69.2, 5.60" in text and "DFF above copy" in text and "broke" not in text
+    assert (tmp_path / "accuracy_speed.png").exists()
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 6 * 10
+
+    reproduce.trained = []
+    assert reproduce.call(*words) == 0
+    assert reproduce.trained == [] and "evaluating" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_training_is_never_left_alone(reproduce, stop, monkeypatch, tmp_path):
+    """Ctrl-C reaches it by itself, and it is given the time to save; SIGTERM is handed on."""
+    done = []
+
+    class Process:
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def wait(self):
+            done.append("wait")
+            if len(done) == 1:
+                raise stop
+            return 1
+
+        def terminate(self):
+            done.append("terminate")
+
+    monkeypatch.setattr(reproduce.subprocess, "Popen", Process)
+    with pytest.raises(stop):
+        reproduce.real_fit([], tmp_path / "fit.log")
+    assert done == (
+        ["wait", "wait"] if stop is KeyboardInterrupt else ["wait", "terminate", "wait"]
+    )
+
+
+def test_a_log_without_an_error_tells_its_last_line(reproduce, tmp_path):
+    log = tmp_path / "fit.log"
+    for text, said in (
+        ("one\ntwo\n", "two"),
+        ("", "it said nothing"),
+        ("x.OSError: full\n", "full"),
+    ):
+        log.write_text(text)
+        assert said in reproduce.last_words(log)
+
+
+def test_the_plan_trains_nothing(reproduce, streets_root, tmp_path, capsys):
+    words = [*small(streets_root, tmp_path), "--table", "5", "--seeds", "2", "--plan"]
+    assert reproduce.call(*words) == 0
+    said = capsys.readouterr().out
+    assert reproduce.trained == [] and not (tmp_path / "report.md").exists()
+    assert said.count("to train") == 6 and "split_21_seed_0" in said and "seed_1" not in said
+
+
+def test_all_tables_have_their_trainings(reproduce, streets_root, tmp_path, capsys):
+    words = [*small(streets_root, tmp_path), "--minutes", "0.00001", "--plan"]
+    assert reproduce.call(*words, "--skip", "sff_slow", "sff_fast") == 0
+    said = capsys.readouterr().out
+    for name in ("fix_n_seed_2", "split_0_seed_0", "flownet_random_seed_0", "flow_flownet:"):
+        assert name in said
+    assert "SFF, DIS flow: 0.0" in said and "labelled frames is evaluated" in said
+
+
+def test_table_2_needs_no_training(reproduce, streets_root, tmp_path):
+    assert reproduce.call(*small(streets_root, tmp_path), "--table", "2") == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "| ResNet-101 | FlowNet | 600x1000 | 12.72 | 12.71 |" in text and "64x128" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--table", "3"], "invalid choice: '3'"),
+        (["--skip", "all"], "invalid choice: 'all'"),
+        (["--model.lerning_rate", "1"], "lerning_rate"),
+    ],
+)
+def test_a_wrong_word_ends_before_anything_begins(reproduce, words, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        reproduce.call(*small("absent", tmp_path), *words)
+    assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seeds", "0"], "--seeds 0: wanted at least 1"),
+        (["--key_duration", "11"], "--key_duration 11: wanted 1 to 10"),
+        (["--pairs", "resnet18"], r"--pairs resnet18: wanted such as resnet50\+flownet_half"),
+        (["--flow_weights", "pwc=x.pth"], "pwc is none of flownet, flownet_half"),
+        (["--model.flow_network", "dis_fast"], "dis_fast of the config learns nothing"),
+        (["--config", ROOT / "configs/demo_flow.yaml"], "demo_flow.yaml trains .*wanted LitDFF"),
+        (["--table", "4", "--flow_weights", "no.ckpt"], "no flow weights at no.ckpt"),
+    ],
+)
+def test_a_mistake_is_told_with_its_cure(reproduce, words, said, streets_root, tmp_path):
+    flags = small(streets_root, tmp_path)
+    if "--config" in words:
+        flags = ["--flow_config", ROOT / "configs/demo_flow.yaml", "--output", tmp_path]
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        reproduce.call(*flags, *words)
