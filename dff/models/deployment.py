@@ -7,10 +7,11 @@ neither be trained nor saved; checkpoints stay what they are.
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -88,7 +89,7 @@ class Compiled(nn.Module):
 
 
 class PackedBlock(nn.Module):
-    """A residual block with nothing but convolutions: the last one adds the shortcut."""
+    """A residual block of convolutions alone: the last one adds the shortcut in its own pass."""
 
     def __init__(self, block: Block, dtype: torch.dtype) -> None:
         super().__init__()
@@ -97,17 +98,33 @@ class PackedBlock(nn.Module):
             pairs.append((block.conv3, block.bn3))
         # each is followed by a ReLU, the last after the sum
         self.convolutions = nn.ModuleList(_fold(*pair, dtype, RELU) for pair in pairs)
+        self.out_channels = block.out_channels
         self.downsample = None
         if block.downsample is not None:
             self.downsample = _fold(*block.downsample, dtype, NOTHING)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `Block`."""
-        shortcut = x if self.downsample is None else self.downsample(x)
+        """As `Block`, likewise the others."""
         *others, last = self.convolutions
-        for convolution in others:
-            x = convolution(x)
-        return last(x, shortcut)
+        return last(_through(others, x), self._shortcut(x))
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What the convolutions add to the shortcut."""
+        *others, last = self.convolutions
+        return last(_through(others, x), slope=NOTHING)
+
+    def join(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The shortcut of `x`, plus a branch."""
+        return F.relu(branch + self._shortcut(x), inplace=True)
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        return x if self.downsample is None else self.downsample(x)
+
+
+def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 class Shift(nn.Module):

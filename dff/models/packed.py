@@ -46,16 +46,23 @@ class PackedConv2d(nn.Module):
         self._packed: Tensor | None = None
         self._packs = True
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """Map (B, I, h, w) of any type -> (B, O, h', w'); `added` is of the result's shape."""
+    def forward(self, x: Tensor, added: Tensor | None = None, slope: float | None = None) -> Tensor:
+        """Map (B, I, h, w) of any type -> (B, O, h', w').
+
+        Args:
+            x: The map.
+            added: What is added before the activation, of the result's shape.
+            slope: Another activation than the layer's own.
+        """
+        slope = self.slope if slope is None else slope
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self._packs and self._packed is None:
             self._packed = self._pack(x)
             self._packs = self._packed is not None
         if self._packed is not None:
-            return self._packed_forward(x, added)
+            return self._packed_forward(x, added, slope)
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
-        return _activate(y if added is None else y.add_(added), self.slope)
+        return _activate(y if added is None else y.add_(added), slope)
 
     def _pack(self, x: Tensor) -> Tensor | None:
         """The weights as oneDNN wants them for maps like this one; None where it cannot."""
@@ -69,9 +76,9 @@ class PackedConv2d(nn.Module):
         except (RuntimeError, AttributeError):  # no bfloat16 on this CPU, or another torch
             return None
 
-    def _packed_forward(self, x: Tensor, added: Tensor | None) -> Tensor:
-        how = {0.0: "relu", 1.0: "none"}.get(self.slope, "leaky_relu")
-        scalars = [self.slope] if how == "leaky_relu" else []
+    def _packed_forward(self, x: Tensor, added: Tensor | None, slope: float) -> Tensor:
+        how = {0.0: "relu", 1.0: "none"}.get(slope, "leaky_relu")
+        scalars = [slope] if how == "leaky_relu" else []
         geometry = (self.bias, self.padding, self.stride, self.dilation, 1)
         if added is None:
             pointwise = torch.ops.mkldnn._convolution_pointwise
@@ -81,7 +88,7 @@ class PackedConv2d(nn.Module):
         if how == "relu":  # the only one that it takes after a sum
             return sums(x, added, self._packed, *geometry, "add", 1.0, how, [], "")
         y = sums(x, added, self._packed, *geometry, "add", 1.0, None, [], "")
-        return _activate(y, self.slope)
+        return _activate(y, slope)
 
 
 class SpaceToBatch(nn.Module):

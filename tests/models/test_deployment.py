@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dff.models import presets
+from dff.models.clockwork import Clockwork
 from dff.models.deployment import deploy
 from dff.models.packed import InterleavedDeconvolution, PackedConv2d, SpaceToBatch, pack
 
@@ -206,3 +207,14 @@ def test_where_torch_compile_fails_the_networks_run_without_it(monkeypatch):
     with pytest.warns(UserWarning, match="FlowNet runs without it"):
         deployed.propagate(features, key, current)
     assert torch.equal(deployed.encode(key), features)  # and says so once
+
+
+@pytest.mark.parametrize("refreshed", [0, 2, 3, 4])
+@torch.inference_mode()
+def test_clockwork_is_deployed_alike(refreshed):
+    model, (key, current) = Clockwork(made(depth="resnet50"), refreshed), frames()
+    deployed = deploy(model)
+    held = model.encode(key)
+    found = deployed.propagate(deployed.encode(key), key, current)
+    expected = model.propagate(held, key, current)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(held.abs().max()))
