@@ -18,7 +18,7 @@ from dff.lit.checkpoints import last_checkpoint
 from dff.lit.cli import run_script
 
 CONFIG = ROOT / "configs/demo_flow_pairs.yaml"
-STEPS = {"flownet": 850, "flownet_half": 1400, "flownet_inception": 1500}
+STEPS = {"flownet": 700, "flownet_half": 1000, "flownet_inception": 1200}
 
 
 def main() -> None:
