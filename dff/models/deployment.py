@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flownet import FlowDecoder, FlowNetEncoder
-from dff.models.packed import InterleavedDeconvolution, pack
+from dff.models.packed import InterleavedDeconvolution, PackedConv2d, pack
 from dff.models.resnet import Block, Normalize
 
 RELU, NOTHING = 0.0, 1.0
@@ -61,6 +61,9 @@ class Compiled(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        for layer in module.modules():
+            if isinstance(layer, PackedConv2d):
+                layer.packs = False
         self._compiled: Callable[..., Any] | None = None
         self._failed = False
 
@@ -71,8 +74,9 @@ class Compiled(nn.Module):
         graphs = inputs[0].device.type == "cuda"
         try:
             if self._compiled is None:
-                mode = "reduce-overhead" if graphs else "default"
-                self._compiled = torch.compile(self.module, mode=mode)
+                # frozen weights are laid out by the compiler, which cannot look into packed ones
+                how = {"mode": "reduce-overhead"} if graphs else {"options": {"freezing": True}}
+                self._compiled = torch.compile(self.module, **how)
             found = self._compiled(*inputs)
         except Exception as error:  # a compiler has no end of ways to fail
             self._failed = True

@@ -44,7 +44,7 @@ class PackedConv2d(nn.Module):
             "bias", None if bias is None else bias.detach().clone(), persistent=False
         )
         self._packed: Tensor | None = None
-        self._packs = True
+        self.packs = True
 
     def forward(self, x: Tensor, added: Tensor | None = None, slope: float | None = None) -> Tensor:
         """Map (B, I, h, w) of any type -> (B, O, h', w').
@@ -56,9 +56,9 @@ class PackedConv2d(nn.Module):
         """
         slope = self.slope if slope is None else slope
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        if self._packs and self._packed is None:
+        if self.packs and self._packed is None:
             self._packed = self._pack(x)
-            self._packs = self._packed is not None
+            self.packs = self._packed is not None
         if self._packed is not None:
             return self._packed_forward(x, added, slope)
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)

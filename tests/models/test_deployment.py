@@ -203,10 +203,11 @@ def test_where_torch_compile_fails_the_networks_run_without_it(monkeypatch):
     with pytest.warns(
         UserWarning, match=r"torch.compile failed \(no compiler is found\), so ResNet"
     ):
-        assert torch.equal(deployed.encode(key), features)
+        found = deployed.encode(key)
+    torch.testing.assert_close(found, features, rtol=1e-4, atol=1e-4)
     with pytest.warns(UserWarning, match="FlowNet runs without it"):
         deployed.propagate(features, key, current)
-    assert torch.equal(deployed.encode(key), features)  # and says so once
+    assert torch.equal(deployed.encode(key), found)  # and says so once
 
 
 @pytest.mark.parametrize("refreshed", [0, 2, 3, 4])
