@@ -30,7 +30,7 @@ from dff.lit.reproduction import Reproduction
 from dff.lit.reproduction_measures import evaluate_missing, measure_speeds, thinning
 from dff.lit.reproduction_progress import describe_rest, describe_trainings
 from dff.lit.reproduction_report import WandbLogger, log_report, write_report
-from dff.lit.reproduction_tables import flop_table, schedule_rows
+from dff.lit.reproduction_tables import flop_table, variant_rows
 from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant, network_pair
 
 TABLES = ("2", "4", "5", "fig3", "flow")
@@ -75,7 +75,7 @@ def main() -> int:
             if found is not None:
                 speed = speeds.get(evaluation.variant.runs_as or evaluation.variant.name)
                 durations = range(1, args.longest + 1)
-                rows += schedule_rows(evaluation.variant, evaluation.seed, found, speed, durations)
+                rows += variant_rows(evaluation.variant, evaluation.seed, found, speed, durations)
     table_2 = flop_table(base, size) if "2" in args.table else None
     report = write_report(
         args.output,

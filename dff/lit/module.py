@@ -239,7 +239,8 @@ class LitDFF(optimizers.ClipsGradients):
         """The model rewritten for inference in one of Lightning's precisions; see `deploy`."""
         if precision.startswith("64"):
             return self.model
-        dtype = {"b": torch.bfloat16, "1": torch.float16}.get(precision[0], torch.float32)
+        halves = {"bf16": torch.bfloat16, "16": torch.float16}
+        dtype = halves.get(precision.partition("-")[0], torch.float32)
         return deploy(self.model, dtype, compiled)
 
     def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def write_report(
         heading: Of the report.
         facts: What was done, a line each.
         sections: "4", "5", "fig3", "flow" -> the variants of that table.
-        rows: Of `schedule_rows`, of all variants.
+        rows: Of `variant_rows`, of all variants.
         durations: The key duration that the tables are about, and the longest.
         table_2: Where it is wanted.
         problems: What failed.
@@ -90,9 +90,14 @@ def write_report(
     return report
 
 
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """All columns that any of the rows has, in the order in which they come."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def write_csv(file: Path, rows: Sequence[Row]) -> None:
-    """All rows, with all columns that any of them has."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    """All rows, with all of their columns."""
+    columns = columns_of(rows)
     with file.open("w", newline="") as opened:
         writer = csv.DictWriter(opened, columns)
         writer.writeheader()
@@ -130,7 +135,7 @@ def plot_curves(
 
 def log_report(logger: WandbLogger, rows: Sequence[Row], output: Path) -> None:
     """Sends all rows as one table, and the pictures, to W&B."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = columns_of(rows)
     data: list[list[Any]] = [[row.get(name) for name in columns] for row in rows]
     logger.log_table("reproduction", columns=columns, data=data)
     for file in sorted(output.glob("*.png")):

@@ -24,7 +24,7 @@ ORDERS = (
 """The first is above the second, in the paper (DIS is ours). `copy` is to be below all."""
 
 
-def schedule_rows(
+def variant_rows(
     variant: Variant, seed: int, found: Row, speed: Row | None, durations: Sequence[int]
 ) -> list[Row]:
     """One row for each key duration: accuracy of one seed, speed of the variant's networks."""

@@ -9,7 +9,7 @@ from small import SETTINGS as BASE
 from dff.lit.reproduction import Reproduction, read_json
 from dff.lit.reproduction_progress import describe_rest, describe_trainings, seconds_left
 from dff.lit.reproduction_report import write_report
-from dff.lit.reproduction_tables import flop_table, mean_spread, order_words, schedule_rows
+from dff.lit.reproduction_tables import flop_table, mean_spread, order_words, variant_rows
 from dff.lit.variants import DFF, FRAME, TABLE_4
 
 NAMED = {variant.name: variant for variant in TABLE_4}
@@ -209,9 +209,9 @@ def test_the_per_frame_network_has_no_key_frames():
     found = {"accuracy": {"miou": {"full": [0.8]}}, "pairs": 3, "all_pairs": 3}
     timing = {"ms_key": 10.0, "ms_current": None, "speedup": 1.0, "speedup_eq7": 1.0}
     speed = {"rows": [{"key_duration": d, "fps": 100.0 * d, **timing} for d in (1, 5)]}
-    rows = schedule_rows(FRAME, 0, found, speed, [1, 5])
+    rows = variant_rows(FRAME, 0, found, speed, [1, 5])
     assert [(r["miou_mean"], r["fps"]) for r in rows] == [(0.8, 100.0), (0.8, 100.0)]
-    assert [r["fps"] for r in schedule_rows(DFF, 0, found, speed, [1, 5])] == [100.0, 500.0]
+    assert [r["fps"] for r in variant_rows(DFF, 0, found, speed, [1, 5])] == [100.0, 500.0]
     assert mean_spread(rows, "frame", 5, "miou_mean") == (0.8, None, 1)
 
 
