@@ -61,6 +61,8 @@ class VideoWriter:
         options = {} if crf is None else {"crf": str(crf), "preset": "superfast"}
         # The index goes to the front, so that a browser shows the file while it loads.
         self._container = av.open(str(self._part), "w", options={"movflags": "faststart"})
+        # Dropped with the container, for the encoder's threads end with it and not before.
+        self._stream = None
         try:
             self._stream = self._container.add_stream(codec, rate=rate, options=options)
             self._stream.height, self._stream.width = (side + side % 2 for side in self.size)
@@ -113,7 +115,7 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
-            self._container = None
+            self._container = self._stream = None
             os.replace(self._part, self.path)
         except (av.FFmpegError, OSError) as error:
             self.abort()
@@ -122,7 +124,7 @@ class VideoWriter:
     def abort(self) -> None:
         """Gives up: removes the partial file, and leaves what had the target's name before."""
         if self._container is not None:
-            container, self._container = self._container, None
+            container, self._container, self._stream = self._container, None, None
             try:
                 container.close()
             except (av.FFmpegError, OSError):

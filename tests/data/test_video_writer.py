@@ -1,3 +1,5 @@
+import gc
+import multiprocessing
 import os
 from fractions import Fraction
 
@@ -150,3 +152,37 @@ def test_a_closed_writer_takes_no_frame(tmp_path):
         writer.write(draw(0))
     with pytest.raises(ValueError, match="is closed"):
         writer.write(draw(0))
+
+
+def _threads() -> set[str]:
+    return set(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted on Linux")
+@pytest.mark.parametrize("end", [VideoWriter.close, VideoWriter.abort])
+def test_the_encoder_ends_with_the_video_and_not_with_the_writer(end, tmp_path):
+    before = _threads()
+    writer = VideoWriter(tmp_path / "a.mp4", 25, (48, 64))
+    for number in range(4):
+        writer.write(draw(number))
+    of_encoder = _threads() - before
+    assert of_encoder
+    end(writer)
+    assert not of_encoder & _threads()
+
+
+def test_a_forked_worker_leaves_an_encoder_that_its_parent_has_lost_alone(tmp_path):
+    gc.disable()  # so that the worker's collector is the one that finds it
+    try:
+        lost = VideoWriter(tmp_path / "a.mp4", 25, (48, 64))
+        lost.write(draw(0))
+        lost.itself = lost
+        del lost
+        worker = multiprocessing.get_context("fork").Process(target=gc.collect, daemon=True)
+        worker.start()
+        worker.join(20)
+        hung = worker.exitcode is None
+        worker.kill()
+        assert not hung
+    finally:
+        gc.enable()
