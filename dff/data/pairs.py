@@ -170,7 +170,8 @@ class EvaluationPairs(Dataset[Pair]):
         # the next entries are the same labelled frame with other gaps
         kept = {n: arrays[n] for n in ("current", "mask", *_BOXES) if n in arrays}
         self._last = (snippet.frames[current], kept)
-        return to_pair(self.transform(arrays, index), gap, index)
+        place = torch.tensor(current - min(snippet.frames))
+        return to_pair(self.transform(arrays, index), gap, index) | {"place": place}
 
 
 def worker_init(worker_id: int) -> None:

@@ -140,6 +140,7 @@ class Pair(TypedDict):
     `mask`: (h, w) uint8, train ids of the current frame, 255 ignored; in training h, w = H, W.
     Absent where the data has boxes alone.
     `index`: () int64, position in the data set: counts each sample once under DDP.
+    `place`: () int64, frames from the snippet's first to the current one; in evaluation.
     `skipped`: () int64, damaged samples passed over to find this one.
     `flow`: (2, h, w) float32, current -> key, in mask pixels; zero where `flow_known` is not.
     `flow_known`, `occluded`: (h, w) bool; occluded: the pixel is not to be seen in the key frame.
@@ -159,6 +160,7 @@ class Pair(TypedDict):
     gap: Tensor
     index: Tensor
     skipped: Tensor
+    place: NotRequired[Tensor]
     mask: NotRequired[Tensor]
     flow: NotRequired[Tensor]
     flow_known: NotRequired[Tensor]

@@ -1,6 +1,7 @@
 """LitDFF: Deep Feature Flow in training, validation and prediction."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -128,11 +129,11 @@ class LitDFF(optimizers.ClipsGradients):
                 self.print(report)
         self._features = []
 
-    def new_accuracy(self, gaps: list[int]) -> GapAccuracy:
-        """What counts the accuracy of this model's heads."""
+    def new_accuracy(self, gaps: list[int], heads: Sequence[str] | None = None) -> GapAccuracy:
+        """What counts the accuracy of this model's heads, or of some of them."""
         settings = self.hparams
         return GapAccuracy(
-            list(self.loss_weights),
+            list(self.loss_weights if heads is None else heads),
             gaps,
             settings.num_classes,
             settings.num_box_classes,

@@ -232,6 +232,7 @@ def _accuracy_columns(title: str, name: str) -> list[tuple[str, str, str]]:
     titles = {
         title: f"{name}_mean",
         "worst": f"{name}_worst",
+        "one run": f"{name}_run",
         "copy": f"copy_{name}_mean",
         "S = 1": f"no_scale_{name}_mean",
         "flow = 0": f"no_flow_{name}_mean",

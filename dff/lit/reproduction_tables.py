@@ -64,8 +64,9 @@ def accuracy_table(
 ) -> str:
     """Accuracy and speed of variants at one key duration, beside the paper's, as Markdown."""
     source, at = PAPER[measure]
-    columns = ["", f"{MEASURE[measure]} %", "worst", "S = 1", "flow = 0", "copied", "EPE px"]
-    columns += ["fps", "speed-up", "Eq. 7"]
+    runs = any(f"{measure}_run" in row for row in rows)
+    columns = ["", f"{MEASURE[measure]} %", "worst", *(["whole snippets"] if runs else [])]
+    columns += ["S = 1", "flow = 0", "copied", "EPE px", "fps", "speed-up", "Eq. 7"]
     beside = duration == at
     if beside:
         columns.append(f"paper, {source}: {MEASURE[measure]} %, fps")
@@ -77,7 +78,8 @@ def accuracy_table(
             text = "-" if mean is None else form.format(factor * mean)
             return text if spread is None else f"{text} ± {form.format(factor * spread)}"
 
-        ways = [f"{way}_{measure}_mean" for way in ("no_scale", "no_flow", "copy")]
+        ways = [f"{measure}_run"] if runs else []
+        ways += [f"{way}_{measure}_mean" for way in ("no_scale", "no_flow", "copy")]
         paper = variant.paper.get(measure)
         lines.append(
             [

@@ -37,9 +37,13 @@ def schedule_accuracy(
     Returns:
         For each head (`miou`, `map`) the ways, each a list by gap, and the motion groups of "full"
         where motion is known; `epe` and `epe_zero` by gap, in image pixels. NaN where nothing was
-        counted.
+        counted. `map_runs` is the mAP of one run over whole snippets from their first frame on,
+        ImageNet VID's own protocol, for the key durations 1, 2, .. that the gaps allow.
     """
     gaps, model = list(gaps), module.model
+    durations = [n for n in range(1, len(gaps) + 1) if set(range(n)) <= set(gaps)]
+    with_runs = [head for head in module.loss_weights if head == "detection"]
+    runs = module.new_accuracy(durations, with_runs).to(module.device)
     accuracy = {how: module.new_accuracy(gaps).to(module.device) for how in ways}
     errors = GapEndPointError(gaps).to(module.device)
     for batch in batches:
@@ -56,7 +60,12 @@ def schedule_accuracy(
                 carried = torch.where(is_key, features, carry(features, flow, scale, how))
             else:
                 carried = model(key, current, gap, how)
-            accuracy[how].update(model.predict(carried, size, frame), batch, every)
+            found = model.predict(carried, size, frame)
+            accuracy[how].update(found, batch, every)
+            if with_runs and how == "full":
+                for duration in durations:
+                    counted = batch | {"gap": torch.full_like(gap, duration)}
+                    runs.update(found, counted, gap == batch["place"] % duration)
         if with_flow:
             flow = flow_in_image_pixels(flow, frame, batch["flow"].shape[-2:])
             errors.update(flow, batch["flow"], batch["flow_known"], gap)
@@ -66,6 +75,8 @@ def schedule_accuracy(
             report[MEASURES[head]][how] = result["by_gap"].tolist()
             for group in [g for g in GROUPS if g in result and how == "full"]:
                 report[MEASURES[head]][group] = result[group].tolist()
+    for head, result in runs.compute().items():
+        report[f"{MEASURES[head]}_runs"] = result["by_gap"].tolist()
     if with_flow:
         epe, epe_zero = errors.compute()
         report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
@@ -86,7 +97,8 @@ def at_key_duration(accuracy: dict[str, Any], key_duration: int) -> dict[str, fl
 
     Returns:
         `miou_mean`, `miou_worst` (of the offsets), `copy_miou_mean` and so on for each way and
-        motion group; `map_mean` likewise; `epe` and `epe_zero`. None where nothing was counted.
+        motion group; `map_mean` likewise; `map_run`; `epe` and `epe_zero`. None where nothing was
+        counted.
     """
     row: dict[str, float | None] = {}
     for name in [name for name in MEASURES.values() if name in accuracy]:
@@ -95,6 +107,8 @@ def at_key_duration(accuracy: dict[str, Any], key_duration: int) -> dict[str, fl
         row |= {f"{name}_mean": _mean(known), f"{name}_worst": min(known, default=None)}
         for how in by_gap.keys() - {"full"}:  # ablations, and groups by motion
             row[f"{how}_{name}_mean"] = _mean(_known(by_gap[how][:key_duration]))
+        if f"{name}_runs" in accuracy:  # of the network on each frame there is one alone
+            row[f"{name}_run"] = _mean(_known(accuracy[f"{name}_runs"][:key_duration][-1:]))
     for name in ("epe", "epe_zero"):  # at gap 0 there is no flow to be wrong
         if accuracy.get(name) is not None:
             row[name] = _mean(_known(accuracy[name][1:key_duration]))

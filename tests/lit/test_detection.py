@@ -52,7 +52,7 @@ def test_the_report_has_both_tasks(joint_module, small_streets, trainer, tmp_pat
     metrics = run.validate(module, small_streets(with_boxes=True), verbose=False)[0]
     assert {"val/map", "val/map_gap_0", "val/map_gap_4"} <= metrics.keys()
     row = predictor.report["rows"][-1]
-    assert {"map_mean", "map_worst", "copy_map_mean", "no_flow_map_mean"} <= row.keys()
+    assert {"map_mean", "map_worst", "map_run", "copy_map_mean", "no_flow_map_mean"} <= row.keys()
     assert ("miou_mean" in row) == ("segmentation" in heads)
     assert "mAP" in table(predictor.report)
     assert predictor.report["frame_map"] == predictor.report["rows"][0]["map_mean"]

@@ -1,10 +1,12 @@
 """Accuracy by gap and by key duration."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dff.lit.accuracy import GapAccuracy
 from dff.lit.schedule_accuracy import at_key_duration, batches_on, plain, schedule_accuracy
 from dff.models.clockwork import Clockwork
 
@@ -44,3 +46,44 @@ def test_any_model_serves_and_copying_is_copying(small_module, small_streets):
     assert copied.keys() == {"miou"} and copied["miou"]["copy"] == both["miou"]["copy"]
     module.model = Clockwork(module.model, 0)
     assert count("full")["miou"]["full"] == both["miou"]["copy"]
+
+
+def test_one_run_takes_each_frame_once_at_its_offset():
+    """A detector that finds its box where place + gap is even, on one snippet of six frames."""
+    box = torch.tensor([10.0, 10.0, 60.0, 60.0])
+
+    class Model:
+        def __call__(self, key, current, gap, how):
+            return (current[:, 0, 0, 0] + gap) % 2 == 0
+
+        def predict(self, found, size, frame):
+            rows = torch.cat([box, torch.tensor([0.9, 0.0])]).repeat(len(found), 1, 1)
+            rows[~found, :, 5] = -1
+            return {"detection": rows}
+
+    module = SimpleNamespace(
+        model=Model(),
+        device=torch.device("cpu"),
+        loss_weights={"detection": 1.0},
+        new_accuracy=lambda gaps, heads=("detection",): GapAccuracy(list(heads), gaps, 1, 1),
+    )
+    pairs = [(place, gap) for place in range(6) for gap in range(3) if gap <= place]
+    place, gap = torch.tensor(pairs).T
+    count = len(pairs)
+    batch = {
+        "key": torch.zeros(count, 3, 1, 1),
+        "current": place.view(-1, 1, 1, 1).expand(-1, 3, 1, 1).float(),
+        "size": torch.full((count, 2), 100),
+        "frame_size": torch.full((count, 2), 100),
+        "boxes": box.repeat(count, 1, 1),
+        "box_labels": torch.zeros(count, 1, dtype=torch.long),
+        **{"place": place, "gap": gap, "index": torch.arange(count)},
+    }
+    accuracy = schedule_accuracy(module, [batch], [0, 1, 2])
+    assert accuracy["map"]["full"] == pytest.approx([3 / 6, 3 / 5, 2 / 4])
+    assert accuracy["map_runs"] == pytest.approx([3 / 6, 6 / 6, 3 / 6])
+    row = at_key_duration(accuracy, 2)
+    assert row["map_run"] == 1.0 and row["map_mean"] == pytest.approx(0.55)
+    batch = {name: value[gap != 1] for name, value in batch.items()}
+    apart = schedule_accuracy(module, [batch], [0, 2])  # without gap 1 there is no run of l = 2
+    assert apart["map_runs"] == pytest.approx([3 / 6])
