@@ -23,6 +23,7 @@ propagates nothing. EPE is the end-point error of the flow in image pixels. fps 
 networks with label maps, one frame at a time; speed-up is over the same networks on each frame,
 Eq. 7 what their FLOPs promise, a hand-made flow counting as free. Copy and clockwork take no
 flow."""
+ORDERS = "The paper's orders, and copying below all, in points, on the seeds that both have:"
 RUNS = """Over whole snippets, ImageNet VID's own protocol: one run over each, its first frame and
 every l-th after it key frames, and one mAP over all frames."""
 
@@ -65,8 +66,7 @@ def write_report(
                 text += [f"### Key duration {duration}", table]
                 words = tables.order_words(rows, variants, measure, duration)
                 if words:
-                    orders = "The paper's orders, and copying below all, in points:"
-                    text += [orders, "\n".join(words)]
+                    text += [ORDERS, "\n".join(words)]
         if variants := sections.get("5"):
             text += [f"## Table 5: split points, {MEASURE[measure]}"]
             text += ["Learnable layers that the task network keeps; DFF has 1."]

@@ -47,16 +47,20 @@ def variant_rows(
 
 def mean_spread(rows: Sequence[Row], variant: str, duration: int, name: str) -> tuple:
     """Mean over the seeds, standard deviation (None of one seed) and number of seeds."""
-    values = [
-        row[name]
-        for row in rows
-        if (row["variant"], row["key_duration"]) == (variant, duration)
-        and row.get(name) is not None
-    ]
+    values = list(_by_seed(rows, variant, duration, name).values())
     if not values:
         return None, None, 0
     spread = statistics.stdev(values) if len(values) > 1 else None
     return statistics.fmean(values), spread, len(values)
+
+
+def _by_seed(rows: Sequence[Row], variant: str, duration: int, name: str) -> dict[int, float]:
+    return {
+        row["seed"]: row[name]
+        for row in rows
+        if (row["variant"], row["key_duration"]) == (variant, duration)
+        and row.get(name) is not None
+    }
 
 
 def accuracy_table(
@@ -112,36 +116,39 @@ def order_words(
 ) -> list[str]:
     """Which orders of the paper hold, and by how much against the spread over the seeds.
 
-    The spread of a difference of two means is s * sqrt(1 / n + 1 / m), where n and m are their
-    seeds and s is the standard deviation of one run, pooled over the variants that have several.
+    Two variants are compared on the seeds that both have: a seed draws the same pairs for all. The
+    spread of the difference of two means over n seeds is s * sqrt(2 / n), where s is the standard
+    deviation of one run, pooled over the variants that have several.
     """
     titles = {variant.name: variant.title + _share(rows, variant.name) for variant in variants}
     name = f"{measure}_mean"
     parts = {v for v in titles if _share(rows, v)}
-    found = {v: mean_spread(rows, v, duration, name) for v in titles}
-    found = {v: value for v, value in found.items() if value[0] is not None}
-    several = [(spread, n) for _, spread, n in found.values() if spread is not None]
-    freedom = sum(n - 1 for _, n in several)
+    found = {v: _by_seed(rows, v, duration, name) for v in titles}
+    found = {v: values for v, values in found.items() if values}
+    several = [list(values.values()) for values in found.values() if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in several)
     pooled = None
     if freedom:
-        pooled = math.sqrt(sum((n - 1) * spread**2 for spread, n in several) / freedom)
+        squares = sum((len(values) - 1) * statistics.variance(values) for values in several)
+        pooled = math.sqrt(squares / freedom)
     last = [(v, "copy") for v in found if v not in ("copy", "frame")]
     words = []
     for above, below in (*ORDERS, *last):
         if above not in found or below not in found:
             continue
-        (high, _, n), (low, _, m) = found[above], found[below]
+        high, low = found[above], found[below]
         if above == "dff" and below in parts:  # on the same part of the frames
-            high = mean_spread(rows, below, duration, f"dff_{name}")[0]
+            high = _by_seed(rows, below, duration, f"dff_{name}")
         elif above in parts:
-            low = mean_spread(rows, above, duration, f"copy_{name}")[0]
-        if high is None or low is None:
+            low = _by_seed(rows, above, duration, f"copy_{name}")
+        seeds = high.keys() & low.keys()
+        if not seeds:
             continue
-        difference = 100 * (high - low)
-        spread = None if pooled is None else 100 * pooled * math.sqrt(1 / n + 1 / m)
-        if spread is None:
+        difference = 100 * statistics.fmean(high[seed] - low[seed] for seed in seeds)
+        if pooled is None:
             how = "the spread is not known: one seed"
         else:
+            spread = 100 * pooled * math.sqrt(2 / len(seeds))
             within = abs(difference) <= spread
             how = f"{'within' if within else 'beyond'} the spread of {spread:.2f}"
         verdict = "holds" if difference > 0 else "DIFFERS"

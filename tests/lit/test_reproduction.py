@@ -187,10 +187,10 @@ def test_orders_against_the_spread_by_hand():
         *rows_of("copy", 0.60),
     ]
     words = order_words(rows, TABLE_4, "miou", 5)
-    # 1.414 * sqrt(1/2 + 1/2), and with one seed on one side sqrt(1/2 + 1)
+    # 1.414 * sqrt(2 / 2), and on the one seed that both have sqrt(2 / 1): 0.68 against 0.75
     assert "- DFF above DFF fix N: holds, +2.00 (beyond the spread of 1.41)." in words
-    assert "- DFF fix N above DFF separate: DIFFERS, -6.00 (beyond the spread of 1.73)." in words
-    assert "- DFF fix N above copy: holds, +9.00 (beyond the spread of 1.73)." in words
+    assert "- DFF fix N above DFF separate: DIFFERS, -7.00 (beyond the spread of 2.00)." in words
+    assert "- DFF fix N above copy: holds, +8.00 (beyond the spread of 2.00)." in words
     assert not any("fix F" in line or "SFF" in line for line in words)
     one = order_words(rows_of("dff", 0.7) + rows_of("fix_n", 0.7), TABLE_4, "miou", 5)
     assert one == ["- DFF above DFF fix N: DIFFERS, +0.00 (the spread is not known: one seed)."]
