@@ -130,6 +130,12 @@ class PairData(L.LightningDataModule):
         """Pairs of the held-out split at each of `gaps`; this rank's share, each pair once."""
         snippets = self.snippets("val")
         if self.val_every > 1:
+            most = max(len(snippet.labels) for snippet in snippets)
+            if 0 < most < self.val_every:
+                raise ValueError(
+                    f"--data.val_every {self.val_every} leaves no labelled frame to evaluate on: "
+                    f"no snippet has more than {most}, set at most that"
+                )
             snippets = [_thin_labels(snippet, self.val_every) for snippet in snippets]
         pairs = EvaluationPairs(
             snippets,

@@ -50,6 +50,11 @@ def test_val_every_thins_the_labelled_frames_and_keeps_their_keys(small_streets)
     assert pairs[1]["gap"] == 2 and not torch.equal(pairs[1]["key"], pairs[1]["current"])
 
 
+def test_val_every_that_leaves_nothing_is_named(small_streets):
+    with pytest.raises(ValueError, match=r"val_every 13 leaves no labelled frame.* more than 12"):
+        small_streets(val_every=13).evaluation_pairs([0])
+
+
 def test_gaps_that_no_frame_has_are_refused(small_streets):
     with pytest.raises((SampleError, ValueError), match=r"val_gaps|gap"):
         small_streets().evaluation_pairs([50])
