@@ -1,5 +1,6 @@
 """What several tests share: a small set of drawn streets, and no word to the network."""
 
+import multiprocessing
 import os
 
 import pytest
@@ -7,6 +8,14 @@ from small import SMALL
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["WANDB_MODE"] = "offline"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_worker_outlives_the_tests():
+    """A worker that hangs fails its test by the time limit; it is not waited for at the exit."""
+    yield
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 @pytest.fixture(scope="session")
