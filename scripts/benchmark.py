@@ -14,7 +14,7 @@ import torch
 
 from dff.lit.cli import run_script
 from dff.lit.predictor import schedule_rows, table
-from dff.lit.speed import measure_parts, measure_peak, measure_speed
+from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
 from dff.models import presets
 from dff.models.complexity import complexity
 from dff.models.deployment import deploy
@@ -69,6 +69,11 @@ def main() -> None:
     frames = [frame.contiguous(memory_format=torch.channels_last) for frame in frames]
     speeds = measure_speed(model, frames, durations, args.rounds, seconds=5)
     report = schedule_rows(speeds, cost) | {"size": args.size, "precision": args.precision}
+    together = measure_intervals(model, frames, durations, args.rounds, seconds=5)
+    for row, fps in zip(report["rows"], together, strict=True):
+        gained = fps / together[0]
+        row |= {"fps_together": fps, "speedup_together": gained}
+        row["ratio_together"] = gained / row["speedup_eq7"]
     print(table(report))
     parts = measure_parts(model, frames * 2)
     print("ms of the parts: " + "; ".join(f"{name} {ms:.1f}" for name, ms in parts.items()))

@@ -122,6 +122,8 @@ def test_benchmark_writes_its_figures(tmp_path):
     assert [row["key_duration"] for row in report["rows"]] == [1, 3]
     for row in report["rows"]:
         assert {"fps", "speedup", "speedup_eq7", "ratio"} <= row.keys()
+        assert row["ratio_together"] == row["speedup_together"] / row["speedup_eq7"] > 0
+    assert report["rows"][0]["speedup_together"] == 1 < report["rows"][1]["fps_together"]
 
 
 def test_fit_evaluate_and_predict_one_after_the_other(streets_root, tmp_path):

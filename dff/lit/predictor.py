@@ -198,6 +198,9 @@ def table(report: dict[str, Any]) -> str:
         ("speed-up", "speedup", "{:.2f}"),
         ("Eq. 7", "speedup_eq7", "{:.2f}"),
         ("ratio", "ratio", "{:.2f}"),
+        ("together: fps", "fps_together", "{:.1f}"),
+        ("speed-up", "speedup_together", "{:.2f}"),
+        ("ratio", "ratio_together", "{:.2f}"),
     ]
     shown = [column for column in columns if column[1] in report["rows"][0]]
     lines = [[title for title, _, _ in shown]]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dff.models.dff import DeepFeatureFlow, carry
-from dff.models.recognizer import recognize, take_key
+from dff.models.recognizer import batch_size, recognize, recognize_interval, take_key
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,59 @@ def measure_speed(
                 ]
             )
     return [_summary(duration, rows) for duration, rows in intervals.items()]
+
+
+@torch.inference_mode()
+def measure_intervals(
+    model: DeepFeatureFlow,
+    frames: Sequence[Tensor],
+    key_durations: Sequence[int],
+    rounds: int = 3,
+    seconds: float = 0.0,
+) -> list[float]:
+    """Frames per second of each key duration where the frames of an interval come together.
+
+    So it is in prediction. The network on each frame, key duration 1, takes them one by one or in
+    batches, whichever is faster.
+
+    Args:
+        model: As in `measure_speed`, likewise the others.
+        frames: Each (1, 3, H, W).
+        key_durations: Each at least 1.
+        rounds: Measurements, in which the key durations take turns.
+        seconds: Rounds go on for so long.
+    """
+    longest = max(key_durations)
+    together = torch.cat(list(frames[:longest]))
+    size = tuple(together.shape[-2:])
+
+    def on_each(batch: int) -> None:
+        for some in together.split(batch):
+            model.predict(model.encode(some), size)
+
+    def in_intervals(duration: int) -> None:
+        for start in range(0, longest - duration + 1, duration):
+            recognize_interval(model, together[start : start + duration])
+
+    ways: list[tuple[int, Callable[[], None]]] = []
+    for duration in key_durations:
+        if duration > 1:
+            ways.append((duration, partial(in_intervals, duration)))
+        else:
+            batches = sorted({1, batch_size(together)})
+            ways += [(1, partial(on_each, batch)) for batch in batches]
+    taken: list[list[float]] = [[] for _ in ways]
+    started = time.perf_counter()
+    while len(taken[0]) < rounds + 1 or time.perf_counter() - started < seconds:
+        for (_, way), times in zip(ways, taken, strict=True):
+            start = _now(together.device)
+            way()
+            times.append(_now(together.device) - start)
+    fps: dict[int, float] = {}
+    for (duration, _), times in zip(ways, taken, strict=True):
+        found = longest // duration * duration / statistics.median(times[1:])  # the first warms up
+        fps[duration] = max(found, fps.get(duration, 0.0))
+    return [fps[duration] for duration in key_durations]
 
 
 @torch.inference_mode()

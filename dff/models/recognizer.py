@@ -73,9 +73,13 @@ def recognize_interval(
     key, first = take_key(model, frames[:1], size)
     if len(frames) == 1:
         return first
-    batch = CPU_BATCH if frames.device.type == "cpu" else len(frames)
-    others = [recognize(model, key, some, size) for some in frames[1:].split(batch)]
+    others = [recognize(model, key, s, size) for s in frames[1:].split(batch_size(frames))]
     return {name: torch.cat([found[name] for found in (first, *others)]) for name in first}
+
+
+def batch_size(frames: Tensor) -> int:
+    """How many of the frames (n, 3, H, W) are best taken at once on their device."""
+    return CPU_BATCH if frames.device.type == "cpu" else len(frames)
 
 
 def _predict(

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from dff.lit.predictor import VideoPredictor, table
-from dff.lit.speed import measure_parts, measure_peak, measure_speed
+from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
 from dff.models.recognizer import recognize
 
 
@@ -110,6 +110,20 @@ def test_speed_runs_the_flow_network_on_current_frames_alone(small_module, monke
     assert speeds[0].ms_current is None and speeds[1].ms_current > 0
     with pytest.raises(ValueError, match="6 frames to measure key duration 9"):
         measure_speed(model, frames, [9])
+
+
+def test_intervals_are_timed_as_prediction_runs_them(small_module):
+    model = small_module().model.eval()
+    frames = [torch.rand(1, 3, 64, 96) for _ in range(6)]
+    seen = {"feature_network": [], "flow_network": []}
+    for name, batches in seen.items():
+        network = getattr(model, name)
+        network.register_forward_hook(lambda _, inputs, out, b=batches: b.append(len(inputs[0])))
+    fps = measure_intervals(model, frames, [1, 3], rounds=1)
+    assert len(fps) == 2 and min(fps) > 0
+    # twice, the first to warm up: each of 3 frames, in batches of 2, and one interval of 3
+    assert seen["feature_network"] == 2 * [*(1, 1, 1), *(2, 1), 1]
+    assert seen["flow_network"] == 2 * [2]
 
 
 def test_the_parts_of_a_frame_are_measured(small_module):
