@@ -156,7 +156,8 @@ def pack(layer: nn.Conv2d, dtype: torch.dtype, slope: float = 1.0) -> PackedConv
     bias = None if layer.bias is None else layer.bias.to(dtype)
     weight, dilation = layer.weight.to(dtype), layer.dilation[0]
     slow = dtype == torch.bfloat16 and weight.device.type == "cpu" and dilation >= SLOW_DILATION
-    if slow and layer.kernel_size == (3, 3) and layer.padding == layer.dilation:
+    same = layer.stride == (1, 1) and layer.padding == layer.dilation
+    if slow and layer.kernel_size == (3, 3) and same:
         return SpaceToBatch(PackedConv2d(weight, bias, padding=(1, 1), slope=slope), dilation)
     return PackedConv2d(weight, bias, layer.stride, layer.padding, layer.dilation, slope)
 

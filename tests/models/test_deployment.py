@@ -178,6 +178,8 @@ def test_only_slow_dilations_are_rewritten():
     assert kind(2, torch.bfloat16) is PackedConv2d  # has a fast path
     assert kind(6, torch.float32) is PackedConv2d
     assert kind(6, torch.bfloat16) is SpaceToBatch
+    strided = nn.Conv2d(3, 4, 3, stride=2, padding=6, dilation=6)
+    assert type(pack(strided, torch.bfloat16)) is PackedConv2d
 
 
 @pytest.mark.parametrize("bias", [True, False])
