@@ -254,7 +254,12 @@ def fit(words: list[str], log: Path) -> int:
         except BaseException as stop:
             if isinstance(stop, SystemExit):  # Ctrl-C reaches it by itself
                 process.terminate()
-            process.wait()
+            try:
+                process.wait()
+            except BaseException:  # asked a second time
+                process.terminate()
+                process.wait()
+                raise
             raise
 
 

@@ -89,9 +89,17 @@ def test_from_nothing_to_a_report_and_only_what_is_missing_again(
     assert reproduce.trained == [] and "evaluating" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_a_training_is_never_left_alone(reproduce, stop, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("stops", "calls"),
+    [
+        ([KeyboardInterrupt], ["wait", "wait"]),
+        ([SystemExit], ["wait", "terminate", "wait"]),
+        ([KeyboardInterrupt, SystemExit], ["wait", "wait", "terminate", "wait"]),
+    ],
+)
+def test_a_training_is_never_left_alone(reproduce, stops, calls, monkeypatch, tmp_path):
     """Ctrl-C reaches it by itself, and it is given the time to save; SIGTERM is handed on."""
+    last = stops[-1]
     done = []
 
     class Process:
@@ -100,19 +108,17 @@ def test_a_training_is_never_left_alone(reproduce, stop, monkeypatch, tmp_path):
 
         def wait(self):
             done.append("wait")
-            if len(done) == 1:
-                raise stop
+            if stops:
+                raise stops.pop(0)
             return 1
 
         def terminate(self):
             done.append("terminate")
 
     monkeypatch.setattr(reproduce.subprocess, "Popen", Process)
-    with pytest.raises(stop):
+    with pytest.raises(last):
         reproduce.real_fit([], tmp_path / "fit.log")
-    assert done == (
-        ["wait", "wait"] if stop is KeyboardInterrupt else ["wait", "terminate", "wait"]
-    )
+    assert done == calls
 
 
 def test_a_log_without_an_error_tells_its_last_line(reproduce, tmp_path):
