@@ -86,8 +86,10 @@ def evaluate_variant(
 
 def _every(entries: np.ndarray, every: int) -> list[int]:
     """Positions of the pairs of every n-th labelled frame: all of its gaps, or none."""
-    _, frame = np.unique(entries[:, :2], axis=0, return_inverse=True)
-    return np.flatnonzero(frame.reshape(-1) % every == 0).tolist()
+    frames, frame = np.unique(entries[:, :2], axis=0, return_inverse=True)
+    every = min(every, len(frames))
+    # not the first of each: the first frame of a snippet has gap 0 alone
+    return np.flatnonzero(frame.reshape(-1) % every == every // 2).tolist()
 
 
 def hand_made_seconds(name: presets.HandMadeFlowName, frames: Sequence[torch.Tensor]) -> float:

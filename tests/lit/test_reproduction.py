@@ -2,11 +2,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 import yaml
 from small import SETTINGS as BASE
 
 from dff.lit.reproduction import Reproduction, read_json
+from dff.lit.reproduction_measures import _every
 from dff.lit.reproduction_progress import describe_rest, describe_trainings, seconds_left
 from dff.lit.reproduction_report import write_report
 from dff.lit.reproduction_tables import flop_table, mean_spread, order_words, variant_rows
@@ -236,3 +238,10 @@ def test_a_report_names_what_failed_and_has_no_empty_table(tmp_path):
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
     alone = write_report(tmp_path / "2", "Tables", [], {}, [], (5, 10), "| table 2 |", [])
     assert "| table 2 |" in alone.read_text() and "Table 4" not in alone.read_text()
+
+
+def test_a_thinned_evaluation_takes_frames_with_all_their_gaps():
+    # the first frame of the one snippet has gap 0 alone, the others 0 and 1
+    entries = np.array([[0, frame, gap] for frame in range(5) for gap in (0, 1) if gap <= frame])
+    assert entries[_every(entries, 2)].tolist() == [[0, f, g] for f in (1, 3) for g in (0, 1)]
+    assert entries[_every(entries, 50)].tolist() == [[0, 2, 0], [0, 2, 1]]
