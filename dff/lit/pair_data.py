@@ -130,7 +130,7 @@ class PairData(L.LightningDataModule):
         """Pairs of the held-out split at each of `gaps`; this rank's share, each pair once."""
         snippets = self.snippets("val")
         if self.val_every > 1:
-            most = max(len(snippet.labels) for snippet in snippets)
+            most = max((len(snippet.labels) for snippet in snippets), default=0)
             if 0 < most < self.val_every:
                 raise ValueError(
                     f"--data.val_every {self.val_every} leaves no labelled frame to evaluate on: "
