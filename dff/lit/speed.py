@@ -135,11 +135,12 @@ def measure_parts(
     key, current = frames[:2]
     size = tuple(key.shape[-2:])
     features = model.encode(key)
-    flow, scale = model.flow_network(current, key)
+    prepared = model.prepare(key)
+    flow, scale = model.flow_network(current, prepared)
     deep = model.tail(features)
     parts: dict[str, Callable[[], object]] = {
         "feature network": lambda: model.encode(key),
-        "flow network": lambda: model.flow_network(current, key),
+        "flow network": lambda: model.flow_network(current, prepared),
         "warp and scale": lambda: carry(features, flow, scale),
         "tail": lambda: model.tail(features),
         **{f"head, {n}": partial(h.predict, deep, size, size) for n, h in model.heads.items()},

@@ -56,7 +56,7 @@ def hand_made_flow(
         ValueError: The frames differ in shape, or a side is below 64 pixels.
     """
     wanted = f"a hand-made flow wants at least {MINIMUM_SIDE} on each side"
-    check_pair(current, key, f"{wanted}, as the flow networks do")
+    check_pair(current, key.shape, f"{wanted}, as the flow networks do")
     if current.is_meta:
         batch, _, height, width = current.shape
         flow = current.new_empty(

@@ -66,6 +66,10 @@ class Clockwork(nn.Module):
             x = block.join(x, branches[-1])
         return torch.cat([*branches, self._reduce(x)], 1)
 
+    def prepare(self, key: Tensor) -> Tensor:
+        """As of `DeepFeatureFlow`; nothing is made of the key frame."""
+        return key
+
     def propagate(
         self, features: Tensor, key: Tensor, current: Tensor, how: Propagation = "full"
     ) -> Tensor:

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dff.models.dff import DeepFeatureFlow
-from dff.models.flownet import FlowDecoder, FlowNetEncoder
+from dff.models.dff import DeepFeatureFlow, PreparedKey
+from dff.models.flownet import WANTED, FlowDecoder, FlowNet, FlowNetEncoder, check_pair
+from dff.models.flownet_inception import FlowNetInception
 from dff.models.packed import InterleavedDeconvolution, PackedConv2d, pack
 from dff.models.resnet import Block, Normalize
 
@@ -52,6 +53,8 @@ def deploy(
     if compiled:
         model.feature_network = Compiled(model.feature_network)
         model.flow_network = Compiled(model.flow_network)
+    elif isinstance(getattr(model, "flow_network", None), FlowNet | FlowNetInception):
+        model.flow_network = SplitFlow(model.flow_network)
     return model
 
 
@@ -90,6 +93,40 @@ class Compiled(nn.Module):
             return found
         # the next run of a graph writes where this one's results are, and features are kept
         return found.clone() if isinstance(found, Tensor) else tuple(f.clone() for f in found)
+
+
+class SplitFlow(nn.Module):
+    """A flow network whose first convolution takes the two frames of a pair apart.
+
+    It is linear: over a pair it is the sum over both, and the key frame's part is the same for all
+    frames that it serves.
+
+    Args:
+        network: Its convolutions are packed; its first one is taken away.
+    """
+
+    def __init__(self, network: FlowNet | FlowNetInception) -> None:
+        super().__init__()
+        self.pair, self.encoder, self.decoder = network.pair, network.encoder, network.decoder
+        first = next(m for m in self.encoder.conv1.modules() if isinstance(m, PackedConv2d))
+        self.encoder.conv1 = nn.Identity()
+        current, key = first.weight.split(3, dim=1)
+        geometry = first.stride, first.padding, first.dilation
+        self.current = PackedConv2d(current, first.bias, *geometry, first.slope)
+        self.key = PackedConv2d(key, None, *geometry)
+
+    def prepare(self, key: Tensor) -> PreparedKey:
+        """Key frame (B, 3, H, W) -> its part of the first map; one frame may be expanded to B."""
+        one = key[:1] if key.stride(0) == 0 else key
+        part = self.key(self.pair.half(one)).expand(len(key), -1, -1, -1)
+        return PreparedKey(key.shape, part.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:
+        """As `FlowNet`."""
+        check_pair(current, key.shape, WANTED)
+        if isinstance(key, Tensor):
+            key = self.prepare(key)
+        return self.decoder(self.encoder(self.current(self.pair.half(current), added=key.part)))
 
 
 class PackedBlock(nn.Module):
@@ -159,7 +196,7 @@ def _rewrite(module: nn.Module, dtype: torch.dtype, slope: float = NOTHING) -> N
 
 
 def _rewrite_decoder(decoder: FlowDecoder, dtype: torch.dtype) -> None:
-    """All but the last flow, which is computed in float32."""
+    """The last flow is computed in float32, whatever `dtype` is."""
     slope = _take_activation(decoder)
     decoder.deconvolutions = nn.ModuleList(
         InterleavedDeconvolution(layer, dtype, slope) for layer in decoder.deconvolutions
@@ -168,6 +205,7 @@ def _rewrite_decoder(decoder: FlowDecoder, dtype: torch.dtype) -> None:
         InterleavedDeconvolution(layer, dtype) for layer in decoder.upsamplings
     )
     decoder.predictions = nn.ModuleList(pack(layer, dtype) for layer in decoder.predictions)
+    decoder.flow = pack(decoder.flow, torch.float32)
     decoder.scale = pack(decoder.scale, dtype)
 
 

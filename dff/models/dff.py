@@ -1,7 +1,7 @@
 """Deep Feature Flow: an expensive network on key frames, propagation by flow on all others."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,15 @@ from dff.models.warp import warp
 
 Propagation = Literal["full", "no_scale", "no_flow", "copy"]
 """How features travel: as the paper; with scale field 1; with flow 0; or carried over unchanged."""
+
+
+class PreparedKey(NamedTuple):
+    """A key frame as a flow network takes it soonest: what it makes of that frame alone."""
+
+    shape: torch.Size
+    """Of the key frame: (B, 3, H, W)."""
+    part: Tensor
+    """(B, ., ., .)."""
 
 
 def carry(features: Tensor, flow: Tensor, scale: Tensor, how: Propagation = "full") -> Tensor:
@@ -47,7 +56,8 @@ class DeepFeatureFlow(nn.Module):
     Args:
         feature_network: Image (B, 3, H, W), RGB in [0, 1] -> features (B, C, H/16, W/16).
         flow_network: (current, key) -> flow (B, 2, h, w), current -> key in feature pixels, and
-            scale field (B, C, h, w). Any flow function serves, a hand-made one too.
+            scale field (B, C, h, w). Any flow function serves, a hand-made one too. One that has
+            `prepare(key)` takes what that returns in place of the key frame.
         heads: Name -> task network with `loss(features, targets)`, which gives the parts of its
             loss by name, and `predict(features, size, frame)`; a head never sees which frame its
             features came from.
@@ -72,14 +82,26 @@ class DeepFeatureFlow(nn.Module):
         """The expensive step: image (B, 3, H, W) -> features (B, C, h, w)."""
         return self.feature_network(image)
 
+    def prepare(self, key: Tensor) -> Tensor | PreparedKey:
+        """What `propagate` takes as the key frame (B, 3, H, W): made once for all frames it serves.
+
+        The frame itself where the flow network has nothing to make of it alone.
+        """
+        prepare = getattr(self.flow_network, "prepare", None)
+        return key if prepare is None else prepare(key)
+
     def propagate(
-        self, features: Tensor, key: Tensor, current: Tensor, how: Propagation = "full"
+        self,
+        features: Tensor,
+        key: Tensor | PreparedKey,
+        current: Tensor,
+        how: Propagation = "full",
     ) -> Tensor:
         """The cheap step: W(f_k, F, S), the key frame's features carried to the current frame.
 
         Args:
             features: Of the key frame, (B, C, h, w).
-            key: Key frame, (B, 3, H, W).
+            key: Key frame, (B, 3, H, W), or what `prepare` made of it.
             current: Current frame, (B, 3, H, W).
             how: "full" is the method; the others leave a part out, to see what it was worth.
 

@@ -14,6 +14,7 @@ FEATURE_PIXELS = FLOW_UNIT * 2 / 16
 """Feature pixels in one unit of the raw predictions: half-size image -> image -> stride 16."""
 
 MINIMUM_SIDE = 64
+WANTED = f"the flow network reaches stride 128 and needs at least {MINIMUM_SIDE} on each side"
 SLOPE = 0.1
 MEAN = (123.15 / 255, 115.90 / 255, 103.06 / 255)
 
@@ -34,10 +35,12 @@ class PairInput(nn.Module):
         Raises:
             ValueError: The frames differ in shape, or a side is below 64 pixels.
         """
-        wanted = f"the flow network reaches stride 128 and needs at least {MINIMUM_SIDE}"
-        check_pair(current, key, f"{wanted} on each side")
-        pair = torch.cat((_halve(current), _halve(key)), dim=1)
-        return pair.sub_(self.mean.repeat(1, 2, 1, 1))  # now it is a quarter of the pixels
+        check_pair(current, key.shape, WANTED)
+        return torch.cat((self.half(current), self.half(key)), dim=1)
+
+    def half(self, frame: Tensor) -> Tensor:
+        """One frame (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2))."""
+        return _halve(frame).sub_(self.mean)  # now it is a quarter of the pixels
 
 
 class FlowDecoder(nn.Module):
@@ -92,15 +95,15 @@ class FlowDecoder(nn.Module):
         ):
             flow = prediction(joined)
             flows.append(flow.to(_full(flow.dtype)))
-            joined = torch.cat(
-                (
-                    skip,
-                    self.activation(_crop(deconvolution(joined), skip)),
-                    _crop(upsampling(flow), skip),
-                ),
-                dim=1,
-            )
-        return flows, F.avg_pool2d(joined, 2, 2, ceil_mode=True)
+            parts = [
+                skip,
+                self.activation(_crop(deconvolution(joined), skip)),
+                _crop(upsampling(flow), skip),
+            ]
+            if len(flows) == len(self.predictions):  # the finest: joined where it is smaller
+                parts = [F.avg_pool2d(part, 2, 2, ceil_mode=True) for part in parts]
+            joined = torch.cat(parts, dim=1)
+        return flows, joined
 
     def predict(self, joined: Tensor) -> Tensor:
         """Joined map (B, channels, h, w) -> raw flow (B, 2, h, w), float32 under any autocast.
@@ -110,9 +113,11 @@ class FlowDecoder(nn.Module):
         device = joined.device.type
         autocast = torch.amp.is_autocast_available(device)
         with torch.autocast(device, enabled=False) if autocast else nullcontext():
-            dtype = _full(joined.dtype)
-            weight, bias = self.flow.weight.to(dtype), self.flow.bias.to(dtype)
-            return F.conv2d(joined.to(dtype), weight, bias, padding=1)
+            joined = joined.to(_full(joined.dtype))
+            if self.flow.weight.dtype == joined.dtype:
+                return self.flow(joined)
+            weight, bias = self.flow.weight.to(joined), self.flow.bias.to(joined)
+            return F.conv2d(joined, weight, bias, padding=1)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Encoder's maps -> flow (B, 2, h, w) in feature pixels, scale field (B, C, h, w)."""
@@ -209,21 +214,21 @@ class FlowNet(nn.Module):
         return self.decoder.pyramid(self.encoder(self.pair(current, key)))
 
 
-def check_pair(current: Tensor, key: Tensor, wanted: str) -> None:
+def check_pair(current: Tensor, key: torch.Size, wanted: str) -> None:
     """Checks two frames (B, 3, H, W) that a flow is asked of.
 
     Args:
         current: The current frames.
-        key: The key frames.
+        key: Shape of the key frames.
         wanted: What the message says of sides that are too short: who wants how many pixels.
 
     Raises:
         ValueError: The frames differ in shape, or a side is below 64 pixels.
     """
-    if current.shape != key.shape:
+    if current.shape != key:
         raise ValueError(
             f"current frame of shape {tuple(current.shape)}, key frame of shape "
-            f"{tuple(key.shape)}: give one key frame of the same size with each current frame"
+            f"{tuple(key)}: give one key frame of the same size with each current frame"
         )
     height, width = current.shape[-2:]
     if min(height, width) < MINIMUM_SIDE:

@@ -5,12 +5,11 @@ is a value that the caller holds, so nothing needs a reset and two videos cannot
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dff.models.dff import DeepFeatureFlow, Propagation
+from dff.models.dff import DeepFeatureFlow, PreparedKey, Propagation
 from dff.models.schedule import Schedule
 
 Predictions = dict[str, Tensor]
@@ -20,11 +19,26 @@ CPU_BATCH = 2
 and nine frames of 720p take a quarter longer."""
 
 
-class KeyFrame(NamedTuple):
-    """What the frames after a key frame need: the frame (1, 3, H, W) and its features."""
+class KeyFrame:
+    """What the frames after a key frame need: the frame and its features.
 
-    frame: Tensor
-    features: Tensor
+    Args:
+        frame: (1, 3, H, W).
+        features: (1, C, h, w).
+    """
+
+    def __init__(self, frame: Tensor, features: Tensor) -> None:
+        self.frame, self.features = frame, features
+        self._prepared: dict[int, Tensor | PreparedKey] = {}
+
+    def prepared(self, model: DeepFeatureFlow, n: int) -> Tensor | PreparedKey:
+        """What `model.propagate` takes as the key frame of n frames.
+
+        Made when frames first ask for it: at key duration 1 none do.
+        """
+        if n not in self._prepared:
+            self._prepared[n] = model.prepare(self.frame.expand(n, -1, -1, -1))
+        return self._prepared[n]
 
 
 def take_key(
@@ -45,7 +59,7 @@ def recognize(
     """Recognises frames (n, 3, H, W) that one key frame serves, in one batch."""
     n = len(frames)
     features = model.propagate(
-        key.features.expand(n, -1, -1, -1), key.frame.expand(n, -1, -1, -1), frames, how
+        key.features.expand(n, -1, -1, -1), key.prepared(model, n), frames, how
     )
     return _predict(model, features, frames, size)
 

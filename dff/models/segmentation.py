@@ -1,5 +1,8 @@
 """The segmentation head: features -> scores -> a label for each pixel."""
 
+import math
+import struct
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,9 +68,9 @@ class SegmentationHead(nn.Module):
 def _labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
     """The largest of the upsampled scores, a few rows at a time: they stay in the cache.
 
-    To find which is largest takes a CPU far longer than to find how large it is. So the number of
-    the class goes into the last bits of each score. Scores that differ by less than 2 ** -18 of
-    their size, for 19 classes, count as equal, and among those any may be taken.
+    To find which is largest takes a CPU far longer than to find how large it is. So each score
+    becomes an integer, and the number of its class goes behind it. Scores that differ by less than
+    2 ** -20 of the largest count as equal, and among those any may be taken.
 
     Args:
         scores: (num_classes, h, w) float32.
@@ -78,24 +81,28 @@ def _labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
     """
     classes, rows, _ = scores.shape
     height, width = size
-    mask = 2 ** (classes - 1).bit_length() - 1
-    # Among positive scores that are equal, the first class wins, as in argmax.
-    codes = mask - torch.arange(classes, dtype=torch.int32).view(-1, 1)
+    bits = (classes - 1).bit_length()
+    # Next to this number a float32 has no bits left for fractions of the step above: whatever is
+    # computed from scores that it was added to comes out in whole steps, one bit for each.
+    exponent = math.frexp(float(scores.abs().max()))[1]
+    shift = 3 * 2.0 ** min(max(exponent, -100), 100)
+    zero = struct.unpack("i", struct.pack("f", shift))[0]
+    # Among equal scores the first class wins, as in argmax.
+    codes = torch.arange(classes).neg_().add_(2**bits - 1 - (zero << bits)).int().view(-1, 1)
     # Along the rows first; as (h, num_classes, W), where a strip of rows is one block of memory.
-    wide = F.interpolate(scores.transpose(0, 1), size=width, mode="linear")
+    wide = F.interpolate((scores + shift).transpose(0, 1), size=width, mode="linear")
     position = ((torch.arange(height) + 0.5) * (rows / height) - 0.5).clamp(min=0)
     above = position.floor()
     counts = torch.bincount(above.int(), minlength=rows).tolist()
     shares = (position - above).view(-1, 1, 1).split(counts)
-    found = torch.empty(height, width)
+    found = torch.empty(height, width, dtype=torch.int32)
     last = len(wide) - 1
     lines = wide.split(1)
     for row, (share, labels) in enumerate(zip(shares, found.split(counts), strict=True)):
         if len(labels):  # a map may be larger than the image
-            strip = torch.lerp(lines[row], lines[min(row + 1, last)], share)
-            strip.view(torch.int32).bitwise_and_(~mask).bitwise_or_(codes)
-            torch.amax(strip, 1, out=labels)
-    return (mask - found.view(torch.int32).bitwise_and_(mask)).to(torch.uint8)
+            strip = torch.lerp(lines[row], lines[min(row + 1, last)], share).view(torch.int32)
+            torch.amax(torch.add(codes, strip, alpha=2**bits, out=strip), 1, out=labels)
+    return (2**bits - 1 - found.bitwise_and_(2**bits - 1)).to(torch.uint8)
 
 
 def _upsample(scores: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,7 +6,14 @@ from torch import nn
 from dff.models import presets
 from dff.models.clockwork import Clockwork
 from dff.models.deployment import deploy
-from dff.models.packed import InterleavedDeconvolution, PackedConv2d, SpaceToBatch, pack
+from dff.models.dff import PreparedKey
+from dff.models.packed import (
+    FoldedConv2d,
+    InterleavedDeconvolution,
+    PackedConv2d,
+    SpaceToBatch,
+    pack,
+)
 
 PACKS = torch.backends.mkldnn.is_available()
 
@@ -60,6 +67,33 @@ def test_a_deployed_model_gives_what_the_model_gives(flow, settings):
     torch.testing.assert_close(found, carried, rtol=0, atol=1e-4 * carried.abs().max())
 
 
+@pytest.mark.parametrize("flow", ["flownet_half", "flownet_inception"])
+@torch.inference_mode()
+def test_what_is_made_of_a_key_frame_serves_all_frames_after_it(flow):
+    model, (key, current) = made(flow), frames()
+    deployed = deploy(model)
+    prepared = deployed.prepare(key)
+    assert isinstance(prepared, PreparedKey) and prepared.shape == key.shape
+    before = prepared.part.clone()
+    for frame in (current, current.flip(3)):
+        expected = model.flow_network(frame, key)
+        for given in (prepared, key):
+            found = deployed.flow_network(frame, given)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert torch.equal(prepared.part, before)
+    two = deployed.prepare(key.expand(2, -1, -1, -1))
+    found = deployed.flow_network(torch.cat((current, current.flip(3))), two)[0]
+    torch.testing.assert_close(found[1:], expected[0], rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_prepared_key_frame_of_another_size_is_refused():
+    deployed = deploy(made("flownet_inception"))
+    key, current = frames()[0], frames(height=128)[0]
+    with pytest.raises(ValueError, match=r"128, 163\), key frame of shape \(1, 3, 101, 163\)"):
+        deployed.flow_network(current, deployed.prepare(key))
+
+
 @torch.inference_mode()
 def test_detections_are_those_of_the_model():
     model, (key, _) = made(heads=("segmentation", "detection"), batch_norm="trained"), frames()
@@ -111,9 +145,8 @@ def test_the_model_itself_stays_as_it_is():
 
 def test_nothing_is_left_unpacked():
     deployed = deploy(made("flownet_inception", ("segmentation", "detection")))
-    left = {n for n, m in deployed.named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)}
-    assert left == {"flow_network.decoder.flow"}
-    assert not [m for m in deployed.modules() if isinstance(m, nn.BatchNorm2d)]
+    plain = nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d
+    assert not [name for name, m in deployed.named_modules() if isinstance(m, plain)]
 
 
 def test_another_type_is_refused():
@@ -180,6 +213,27 @@ def test_only_slow_dilations_are_rewritten():
     assert kind(6, torch.bfloat16) is SpaceToBatch
     strided = nn.Conv2d(3, 4, 3, stride=2, padding=6, dilation=6)
     assert type(pack(strided, torch.bfloat16)) is PackedConv2d
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(5, 8), (1, 3), (1, 1)])
+@torch.inference_mode()
+def test_a_folded_convolution_is_the_convolution(height, width, bias):
+    layer = nn.Conv2d(6, 2, 3, padding=1, bias=bias)
+    folded = pack(layer, torch.float32)
+    assert isinstance(folded, FoldedConv2d)
+    x = random(2, 6, height, width)
+    torch.testing.assert_close(folded(x), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_only_convolutions_of_few_outputs_are_folded():
+    def kind(outputs=2, dtype=torch.float32, slope=1.0, padding=1, **settings):
+        return type(pack(nn.Conv2d(6, outputs, 3, padding=padding, **settings), dtype, slope))
+
+    assert kind() is FoldedConv2d
+    others = ({"outputs": 8}, {"dtype": torch.bfloat16}, {"slope": 0.1}, {"padding": 0})
+    others += ({"stride": 2}, {"padding": 2, "dilation": 2})
+    assert all(kind(**other) is PackedConv2d for other in others)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -64,6 +64,16 @@ def test_the_key_duration_decides_what_runs(model, video, duration, encoded, pro
     assert calls == {"feature_network": encoded, "flow_network": propagated}
 
 
+@pytest.mark.parametrize(("duration", "prepared"), [(1, 0), (3, 2), (7, 1)])
+def test_a_key_frame_is_prepared_once_and_only_for_frames_after_it(
+    model, video, duration, prepared, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(model, "prepare", lambda key: calls.append(key) or key)
+    live(model, video, duration)
+    assert len(calls) == prepared
+
+
 def test_two_streams_do_not_mix(model, video):
     other = list(reversed(video))
     expected = live(model, video, 3), live(model, other, 3)
