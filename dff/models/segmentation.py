@@ -1,8 +1,8 @@
 """The segmentation head: features -> scores -> a label for each pixel."""
 
 import math
-import struct
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,23 +86,25 @@ def _labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
     # computed from scores that it was added to comes out in whole steps, one bit for each.
     exponent = math.frexp(float(scores.abs().max()))[1]
     shift = 3 * 2.0 ** min(max(exponent, -100), 100)
-    zero = struct.unpack("i", struct.pack("f", shift))[0]
-    # Among equal scores the first class wins, as in argmax.
-    codes = torch.arange(classes).neg_().add_(2**bits - 1 - (zero << bits)).int().view(-1, 1)
+    zero = int(np.float32(shift).view(np.int32))
+    # The smallest of the negative scores: among equal ones the first class wins, as in argmax.
+    codes = torch.from_numpy((np.arange(classes) - (zero << bits)).astype(np.int32)).view(-1, 1)
     # Along the rows first; as (h, num_classes, W), where a strip of rows is one block of memory.
-    wide = F.interpolate((scores + shift).transpose(0, 1), size=width, mode="linear")
-    position = ((torch.arange(height) + 0.5) * (rows / height) - 0.5).clamp(min=0)
-    above = position.floor()
-    counts = torch.bincount(above.int(), minlength=rows).tolist()
-    shares = (position - above).view(-1, 1, 1).split(counts)
+    wide = F.interpolate((shift - scores).transpose(0, 1), size=width, mode="linear")
+    position = ((np.arange(height, dtype=np.float32) + 0.5) * (rows / height) - 0.5).clip(min=0)
+    above = position.astype(np.int64)
+    counts = np.bincount(above, minlength=rows).tolist()
+    shares = torch.from_numpy(position - above.astype(np.float32)).view(-1, 1, 1).split(counts)
     found = torch.empty(height, width, dtype=torch.int32)
+    buffer = torch.empty(max(counts), classes, width)
     last = len(wide) - 1
     lines = wide.split(1)
     for row, (share, labels) in enumerate(zip(shares, found.split(counts), strict=True)):
-        if len(labels):  # a map may be larger than the image
-            strip = torch.lerp(lines[row], lines[min(row + 1, last)], share).view(torch.int32)
-            torch.amax(torch.add(codes, strip, alpha=2**bits, out=strip), 1, out=labels)
-    return (2**bits - 1 - found.bitwise_and_(2**bits - 1)).to(torch.uint8)
+        if n := len(labels):  # a map may be larger than the image
+            strip = torch.lerp(lines[row], lines[min(row + 1, last)], share, out=buffer[:n])
+            steps = strip.view(torch.int32)
+            torch.amin(torch.add(codes, steps, alpha=2**bits, out=steps), 1, out=labels)
+    return found.to(torch.uint8).bitwise_and_(2**bits - 1)
 
 
 def _upsample(scores: Tensor, size: tuple[int, int]) -> Tensor:
