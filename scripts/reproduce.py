@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def main() -> int:
     report = write_report(
         args.output,
         f"The paper's tables on {type(data).__name__}",
-        facts(base, data, args, size),
+        facts(base, data, args, variants.values(), size),
         sections,
         rows,
         (args.key_duration, args.longest),
@@ -278,17 +279,22 @@ def cheapest_precision(settings: Settings) -> list[str]:
 
 
 def facts(
-    base: Settings, data: PairData, args: argparse.Namespace, size: tuple[int, int] | None
+    base: Settings,
+    data: PairData,
+    args: argparse.Namespace,
+    variants: Iterable[Variant],
+    size: tuple[int, int] | None,
 ) -> list[str]:
     """What was done, for the report."""
+    repeated = [variant.title for variant in variants if variant.repeated]
     own, trainer = base["model"]["init_args"], base["trainer"]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     said = [
         f"config {args.config.name}: {own['feature_network']} with {own['feature_channels']} "
         f"channels, {own['flow_network']}, {trainer['max_steps']} steps of "
         f"{data.batch_size} pairs on each device",
-        f"{args.seeds} seeds of Frame, DFF, DFF fix N, DFF fix F and copy; one of all others"
-        if "4" in args.table and args.seeds > 1
+        f"{args.seeds} seeds of {', '.join(repeated)}; one of all others"
+        if "4" in args.table and args.seeds > 1 and repeated
         else "one seed",
     ]
     if size:

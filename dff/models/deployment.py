@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dff.models.dff import DeepFeatureFlow, PreparedKey
-from dff.models.flownet import WANTED, FlowDecoder, FlowNet, FlowNetEncoder, check_pair
+from dff.models.flownet import (
+    WANTED,
+    FlowDecoder,
+    FlowNet,
+    FlowNetEncoder,
+    check_pair,
+    distinct,
+)
 from dff.models.flownet_inception import FlowNetInception
 from dff.models.packed import InterleavedDeconvolution, PackedConv2d, pack
 from dff.models.resnet import Block, Normalize
@@ -54,7 +61,9 @@ def deploy(
         model.feature_network = Compiled(model.feature_network)
         model.flow_network = Compiled(model.flow_network)
     elif isinstance(getattr(model, "flow_network", None), FlowNet | FlowNetInception):
-        model.flow_network = SplitFlow(model.flow_network)
+        # in other types the sum costs what it saves
+        if dtype == torch.float32 and model.flow_network.pair.mean.device.type == "cpu":
+            model.flow_network = SplitFlow(model.flow_network)
     return model
 
 
@@ -116,9 +125,8 @@ class SplitFlow(nn.Module):
         self.key = PackedConv2d(key, None, *geometry)
 
     def prepare(self, key: Tensor) -> PreparedKey:
-        """Key frame (B, 3, H, W) -> its part of the first map; one frame may be expanded to B."""
-        one = key[:1] if key.stride(0) == 0 else key
-        part = self.key(self.pair.half(one)).expand(len(key), -1, -1, -1)
+        """Key frames (B, 3, H, W) -> their part of the first map."""
+        part = self.key(distinct(self.pair.prepare(key).part)).expand(len(key), -1, -1, -1)
         return PreparedKey(key.shape, part.contiguous(memory_format=torch.channels_last))
 
     def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dff.models.dff import PreparedKey
+
 FLOW_UNIT = 20.0
 """Pixels of the half-size image in one unit of the raw predictions, as FlowNet was trained."""
 
@@ -29,17 +31,23 @@ class PairInput(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, current: Tensor, key: Tensor) -> Tensor:
+    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> Tensor:
         """Both (B, 3, H, W) -> (B, 6, ceil(H / 2), ceil(W / 2)).
 
         Raises:
             ValueError: The frames differ in shape, or a side is below 64 pixels.
         """
         check_pair(current, key.shape, WANTED)
-        return torch.cat((self.half(current), self.half(key)), dim=1)
+        if isinstance(key, Tensor):
+            key = self.prepare(key)
+        return torch.cat((self.half(current), key.part), dim=1)
+
+    def prepare(self, key: Tensor) -> PreparedKey:
+        """Key frames (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2)), for `forward`."""
+        return PreparedKey(key.shape, self.half(distinct(key)).expand(len(key), -1, -1, -1))
 
     def half(self, frame: Tensor) -> Tensor:
-        """One frame (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2))."""
+        """One frame of each pair (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2))."""
         return _halve(frame).sub_(self.mean)  # now it is a quarter of the pixels
 
 
@@ -188,7 +196,11 @@ class FlowNet(nn.Module):
         self.encoder = FlowNetEncoder(width)
         self.decoder = FlowDecoder(self.encoder.out_channels, widths, feature_channels)
 
-    def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    def prepare(self, key: Tensor) -> PreparedKey:
+        """What `forward` takes in place of a key frame (B, 3, H, W) that many frames share."""
+        return self.pair.prepare(key)
+
+    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:
         """Two frames (B, 3, H, W), RGB in [0, 1] -> flow and scale field at stride 16.
 
         Returns:
@@ -235,6 +247,11 @@ def check_pair(current: Tensor, key: torch.Size, wanted: str) -> None:
         raise ValueError(
             f"frames of {height} x {width} pixels: {wanted}; enlarge the frames or the crop"
         )
+
+
+def distinct(rows: Tensor) -> Tensor:
+    """The only row of a batch that was made from it by `expand`, else all rows."""
+    return rows[:1] if rows.stride(0) == 0 else rows
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dff.models.dff import PreparedKey
 from dff.models.flownet import FLOW_UNIT, SLOPE, FlowDecoder, PairInput, initialize
 
 Normalization = Literal["none", "batch"]
@@ -129,7 +130,11 @@ class FlowNetInception(nn.Module):
         self.encoder = InceptionEncoder(normalization)
         self.decoder = FlowDecoder(self.encoder.out_channels, DECODER_WIDTHS, feature_channels)
 
-    def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    def prepare(self, key: Tensor) -> PreparedKey:
+        """What `forward` takes in place of a key frame, as `FlowNet` does."""
+        return self.pair.prepare(key)
+
+    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:
         """Two frames (B, 3, H, W), RGB in [0, 1] -> flow and scale field, as `FlowNet` does."""
         return self.decoder(self.encoder(self.pair(current, key)))
 

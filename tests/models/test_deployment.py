@@ -67,11 +67,12 @@ def test_a_deployed_model_gives_what_the_model_gives(flow, settings):
     torch.testing.assert_close(found, carried, rtol=0, atol=1e-4 * carried.abs().max())
 
 
+@pytest.mark.parametrize("rewritten", [False, True])
 @pytest.mark.parametrize("flow", ["flownet_half", "flownet_inception"])
 @torch.inference_mode()
-def test_what_is_made_of_a_key_frame_serves_all_frames_after_it(flow):
+def test_what_is_made_of_a_key_frame_serves_all_frames_after_it(flow, rewritten):
     model, (key, current) = made(flow), frames()
-    deployed = deploy(model)
+    deployed = deploy(model) if rewritten else model
     prepared = deployed.prepare(key)
     assert isinstance(prepared, PreparedKey) and prepared.shape == key.shape
     before = prepared.part.clone()
