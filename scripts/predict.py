@@ -15,6 +15,7 @@ from dff.data.video import find_videos
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import Videos
+from dff.lit.memory import keep_memory
 from dff.lit.writer import PredictionWriter, gather_failures
 from dff.models.presets import HandMadeFlowName
 from dff.models.schedule import FixedSchedule
@@ -56,6 +57,7 @@ def main() -> int:
     args = parser.parse_args()
 
     FixedSchedule(args.key_duration)
+    keep_memory()
     module = load_model(args.checkpoint, args.flow_network)
     module.compiles = args.compile
     if args.labels == "cityscapes" and tuple(module.classes) != tuple(CLASSES):
