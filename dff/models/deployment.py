@@ -16,14 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dff.models.dff import DeepFeatureFlow, PreparedKey
-from dff.models.flownet import (
-    WANTED,
-    FlowDecoder,
-    FlowNet,
-    FlowNetEncoder,
-    check_pair,
-    distinct,
-)
+from dff.models.flownet import FlowDecoder, FlowNet, FlowNetEncoder, PairInput, distinct
 from dff.models.flownet_inception import FlowNetInception
 from dff.models.packed import InterleavedDeconvolution, PackedConv2d, pack
 from dff.models.resnet import Block, Normalize
@@ -61,9 +54,12 @@ def deploy(
         model.feature_network = Compiled(model.feature_network)
         model.flow_network = Compiled(model.flow_network)
     elif isinstance(getattr(model, "flow_network", None), FlowNet | FlowNetInception):
+        network = model.flow_network
         # in other types the sum costs what it saves
-        if dtype == torch.float32 and model.flow_network.pair.mean.device.type == "cpu":
-            model.flow_network = SplitFlow(model.flow_network)
+        if dtype == torch.float32 and network.pair.mean.device.type == "cpu":
+            layers = network.encoder.conv1.modules()
+            network.pair = SplitPair(next(m for m in layers if isinstance(m, PackedConv2d)))
+            network.encoder.conv1 = nn.Identity()
     return model
 
 
@@ -104,21 +100,18 @@ class Compiled(nn.Module):
         return found.clone() if isinstance(found, Tensor) else tuple(f.clone() for f in found)
 
 
-class SplitFlow(nn.Module):
-    """A flow network whose first convolution takes the two frames of a pair apart.
+class SplitPair(PairInput):
+    """The input of a flow network and its first convolution, which takes the two frames apart.
 
     It is linear: over a pair it is the sum over both, and the key frame's part is the same for all
     frames that it serves.
 
     Args:
-        network: Its convolutions are packed; its first one is taken away.
+        first: The convolution, packed, with its activation.
     """
 
-    def __init__(self, network: FlowNet | FlowNetInception) -> None:
+    def __init__(self, first: PackedConv2d) -> None:
         super().__init__()
-        self.pair, self.encoder, self.decoder = network.pair, network.encoder, network.decoder
-        first = next(m for m in self.encoder.conv1.modules() if isinstance(m, PackedConv2d))
-        self.encoder.conv1 = nn.Identity()
         current, key = first.weight.split(3, dim=1)
         geometry = first.stride, first.padding, first.dilation
         self.current = PackedConv2d(current, first.bias, *geometry, first.slope)
@@ -126,15 +119,13 @@ class SplitFlow(nn.Module):
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """Key frames (B, 3, H, W) -> their part of the first map."""
-        part = self.key(distinct(self.pair.prepare(key).part)).expand(len(key), -1, -1, -1)
+        halves = super().prepare(key).part
+        part = self.key(distinct(halves)).expand(len(key), -1, -1, -1)
         return PreparedKey(key.shape, part.contiguous(memory_format=torch.channels_last))
 
-    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:
-        """As `FlowNet`."""
-        check_pair(current, key.shape, WANTED)
-        if isinstance(key, Tensor):
-            key = self.prepare(key)
-        return self.decoder(self.encoder(self.current(self.pair.half(current), added=key.part)))
+    def join(self, current: Tensor, key: Tensor) -> Tensor:
+        """Half-size current frames, and the key frames' part -> the first map."""
+        return self.current(current, added=key)
 
 
 class PackedBlock(nn.Module):

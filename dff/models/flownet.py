@@ -16,7 +16,6 @@ FEATURE_PIXELS = FLOW_UNIT * 2 / 16
 """Feature pixels in one unit of the raw predictions: half-size image -> image -> stride 16."""
 
 MINIMUM_SIDE = 64
-WANTED = f"the flow network reaches stride 128 and needs at least {MINIMUM_SIDE} on each side"
 SLOPE = 0.1
 MEAN = (123.15 / 255, 115.90 / 255, 103.06 / 255)
 
@@ -37,10 +36,15 @@ class PairInput(nn.Module):
         Raises:
             ValueError: The frames differ in shape, or a side is below 64 pixels.
         """
-        check_pair(current, key.shape, WANTED)
+        wanted = f"the flow network reaches stride 128 and needs at least {MINIMUM_SIDE}"
+        check_pair(current, key.shape, f"{wanted} on each side")
         if isinstance(key, Tensor):
             key = self.prepare(key)
-        return torch.cat((self.half(current), key.part), dim=1)
+        return self.join(self.half(current), key.part)
+
+    def join(self, current: Tensor, key: Tensor) -> Tensor:
+        """What `half` made of the current frames and `prepare` of the key frames, in one tensor."""
+        return torch.cat((current, key), dim=1)
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """Key frames (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2)), for `forward`."""
