@@ -18,6 +18,20 @@ def no_worker_outlives_the_tests():
         worker.kill()
 
 
+@pytest.fixture(autouse=True)
+def no_test_changes_the_scheduling():
+    """A test that leaves the process a real-time one starves those after it, and the machine."""
+    if not hasattr(os, "sched_getscheduler"):  # not Linux
+        yield
+        return
+    before = os.sched_getscheduler(0)
+    yield
+    after = os.sched_getscheduler(0)
+    if after != before:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+    assert after == before
+
+
 @pytest.fixture(scope="session")
 def streets_root(tmp_path_factory):
     """Folder of a small drawn data set, in the Cityscapes layout."""

@@ -1,7 +1,9 @@
 """Writes frames as an MP4 file that is whole or not there."""
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +12,25 @@ import av
 import numpy as np
 
 from dff.data.video_file import VideoError
+
+
+@contextlib.contextmanager
+def same_scheduling() -> Iterator[None]:
+    """Gives the thread its scheduling back after an encoder was opened in it.
+
+    SVT-AV1 makes the thread that opens it, where that is root's, a real-time one of the highest
+    priority. All that the thread then starts inherits it, and takes the cores from everything else
+    on the machine for as long as it runs.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # not Linux
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if (os.sched_getscheduler(0), os.sched_getparam(0)) != (policy, priority):
+            os.sched_setscheduler(0, policy, priority)
 
 
 class VideoWriter:
@@ -68,7 +89,8 @@ class VideoWriter:
             self._stream.height, self._stream.width = (side + side % 2 for side in self.size)
             self._stream.pix_fmt = "yuv420p"
             # Otherwise the file is made, and the encoder asked, some frames later.
-            self._container.start_encoding()
+            with same_scheduling():
+                self._container.start_encoding()
         except (av.codec.codec.UnknownCodecError, av.FFmpegError, ValueError, OSError) as error:
             self.abort()
             raise VideoError(

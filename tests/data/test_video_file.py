@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dff.data.video import VideoError, VideoFile, open_video
 from dff.data.video_file import _quarter_turns
+from dff.data.video_writer import same_scheduling
 
 HEIGHT, WIDTH, BITS, BLOCK = 64, 96, 12, 16
 
@@ -66,6 +67,8 @@ def write_clip(path, codec="libx264", options=None, count=FRAMES, times=None, ro
             stream.set_display_rotation(rotation)
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
+        with same_scheduling():  # of the tests that follow
+            container.start_encoding()
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(draw(number), format="rgb24")
             if times is not None:

@@ -76,6 +76,14 @@ def test_another_codec(tmp_path):
     assert len(list(open_video(write(tmp_path / "a.mp4", codec="mpeg4", crf=None)))) == 12
 
 
+@pytest.mark.skipif("libsvtav1" not in av.codecs_available, reason="no AV1 encoder in this PyAV")
+def test_no_encoder_makes_its_thread_a_real_time_one(tmp_path):
+    """SVT-AV1 does, where the thread is root's: it then starves the rest of the machine."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    write(tmp_path / "a.mp4", count=2, size=(64, 96), codec="libsvtav1", crf=None)
+    assert (os.sched_getscheduler(0), os.sched_getparam(0)) == before
+
+
 def test_while_it_is_written_the_target_is_not_there(tmp_path):
     path = tmp_path / "a.mp4"
     with VideoWriter(path, 25, (48, 64)) as writer:
