@@ -13,6 +13,7 @@ from typing import get_args
 import torch
 
 from dff.lit.cli import run_script
+from dff.lit.memory import keep_memory
 from dff.lit.predictor import schedule_rows, table
 from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
 from dff.models import presets
@@ -44,6 +45,9 @@ def main() -> None:
     parser.add_argument(
         "--against_plain", action="store_true", help="beside the same networks, not rewritten"
     )
+    parser.add_argument(
+        "--keep_memory", action="store_true", help="keep freed memory, as predict.py does (glibc)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
     for duration in args.key_durations:
@@ -51,6 +55,8 @@ def main() -> None:
     if min(args.size) < 64:
         raise ValueError(f"size {args.size[0]} {args.size[1]}: each side wants at least 64 pixels")
 
+    if args.keep_memory:
+        keep_memory()
     device = torch.device(args.device)
     features = presets.feature_network(args.feature_network, args.feature_channels)
     plain = presets.deep_feature_flow(
