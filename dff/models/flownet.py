@@ -123,8 +123,8 @@ class FlowDecoder(nn.Module):
         bfloat16 has 8 bits: a flow of 10 feature pixels would come in steps of a whole image pixel.
         """
         device = joined.device.type
-        autocast = torch.amp.is_autocast_available(device)
-        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+        # meta tensors, which count FLOPs, know no autocast
+        with nullcontext() if joined.is_meta else torch.autocast(device, enabled=False):
             joined = joined.to(_full(joined.dtype))
             if self.flow.weight.dtype == joined.dtype:
                 return self.flow(joined)
