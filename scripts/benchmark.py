@@ -57,7 +57,7 @@ def main() -> None:
 
     if args.keep_memory:
         keep_memory()
-    device = torch.device(args.device)
+    device = usable_device(args.device)
     features = presets.feature_network(args.feature_network, args.feature_channels)
     plain = presets.deep_feature_flow(
         features, args.flow_network, heads=[args.task], task_layers=args.task_layers
@@ -99,6 +99,16 @@ def main() -> None:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name, tried out."""
+    try:
+        device = torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # no such word, or no driver
+        reason = str(error).split(". ")[0]
+        raise ValueError(f"--device {name}: {reason}; wanted one at hand, such as cpu") from error
+    return device
 
 
 if __name__ == "__main__":

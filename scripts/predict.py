@@ -5,6 +5,7 @@ python scripts/predict.py runs/demo/model.ckpt video.mp4 'more/*.mp4' folder/of/
 
 import argparse
 import hashlib
+import re
 import sys
 from typing import get_args
 
@@ -16,6 +17,7 @@ from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import Videos
 from dff.lit.memory import keep_memory
+from dff.lit.result_files import own_names
 from dff.lit.writer import PredictionWriter, gather_failures
 from dff.models.presets import HandMadeFlowName
 from dff.models.schedule import FixedSchedule
@@ -48,9 +50,13 @@ def main() -> int:
     )
     parser.add_argument("--no_overlay", action="store_true", help="write no overlay video")
     parser.add_argument("--accelerator", default="auto")
-    parser.add_argument("--devices", default="1", help="how many processes share the videos")
+    parser.add_argument(
+        "--devices", type=devices, default=1, help="how many processes share the videos, or auto"
+    )
     parser.add_argument("--num_nodes", type=int, default=1)
-    parser.add_argument("--precision", default="32-true", help="32-true, bf16-mixed, 16-mixed")
+    parser.add_argument(
+        "--precision", choices=["32-true", "bf16-mixed", "16-mixed"], default="32-true"
+    )
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile: slow at first, for long videos"
     )
@@ -76,7 +82,11 @@ def main() -> int:
         labels=args.labels,
         threshold=args.score,
     )
-    videos = find_videos(args.inputs)
+    found = find_videos(args.inputs)
+    videos = own_names(writer.folder, found)
+    for video, before in zip(videos, found, strict=True):
+        if video.name != before.name:
+            print(f"{video.path} is written as {video.name}")
     data = Videos(videos, args.key_duration, args.short_side, args.longest)
     open_videos = data.videos = [video for video in videos if not writer.finished(video)]
     if len(open_videos) < len(videos):
@@ -85,7 +95,7 @@ def main() -> int:
         return 0
     trainer = L.Trainer(
         accelerator=args.accelerator,
-        devices=int(args.devices) if args.devices.isdigit() else args.devices,
+        devices=args.devices,
         num_nodes=args.num_nodes,
         precision=args.precision,
         callbacks=[writer],
@@ -99,6 +109,13 @@ def main() -> int:
         for reason in failed.values():
             print(f"not predicted: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def devices(word: str) -> int | str:
+    """As Lightning takes them: a number, "auto", or the numbers of GPUs ("0,2")."""
+    if not re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d+)+,?|\d+,", word):
+        raise argparse.ArgumentTypeError(f"{word!r}: wanted a number, auto, or GPUs such as 0,2")
+    return int(word) if word.lstrip("-").isdigit() else word
 
 
 def digest(file: str) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from small import ROOT, SMALL
 
-from dff.lit.cli import FitCLI
+from dff.lit.cli import FitCLI, run_script
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -80,6 +81,8 @@ def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
         ("evaluate.py", ["absent.ckpt"], "no checkpoint at absent.ckpt"),
         ("benchmark.py", ["--key_durations", "0"], "key duration 0"),
         ("benchmark.py", ["--size", "32", "96"], "at least 64"),
+        ("benchmark.py", ["--device", "abacus"], "--device abacus: "),
+        ("predict.py", ["absent.ckpt", "x.mp4", "--devices", "x"], "wanted a number, auto"),
         ("benchmark_data.py", ["--pairs", "0"], "pairs 0: wanted at least 1"),
         ("fit.py", ["--ckpt_path", "last", "--name", "never"], "no last.ckpt below"),
         ("fit.py", ["--config", "absent.yaml"], "absent.yaml"),
@@ -108,6 +111,25 @@ def test_a_mistake_ends_in_one_clear_line(script, arguments, said, tmp_path):
     assert done.returncode not in (0, -11)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (ValueError("size 3: wanted 4"), 1, "error: size 3: wanted 4\n"),
+        (MisconfigurationException("no such device"), 1, "error: no such device\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (SIGTERMException(), 143, "terminated\n"),
+    ],
+)
+def test_how_a_script_ends(raised, code, said, capsys):
+    def main():
+        raise raised
+
+    with pytest.raises(SystemExit) as stop:
+        run_script(main)
+    assert stop.value.code == code
+    assert capsys.readouterr().err == said
 
 
 def test_benchmark_writes_its_figures(tmp_path):

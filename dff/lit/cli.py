@@ -12,6 +12,7 @@ import lightning as L
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
 from dff.lit.checkpoints import Checkpoints, last_checkpoint
@@ -112,15 +113,22 @@ def _logged_in() -> bool:
         return False
 
 
+MISTAKES = (
+    *(FileNotFoundError, PermissionError, ConnectionError, ValueError),
+    MisconfigurationException,
+)
+"""Errors whose messages are written for people, here as in the packages."""
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script; a user's mistake ends in one clear line, anything else in its traceback.
 
-    The messages of FileNotFoundError, PermissionError, ConnectionError and ValueError are written
-    for people, here as in the packages. DFF_TRACEBACK=1 shows where they came from.
+    DFF_TRACEBACK=1 shows where a message came from. A process that was asked to end (SIGTERM) saves
+    what it can and ends with 143.
     """
     try:
         code = main()
-    except (FileNotFoundError, PermissionError, ConnectionError, ValueError) as error:
+    except MISTAKES as error:
         if os.environ.get("DFF_TRACEBACK"):
             raise
         print(f"error: {_last_words(error)}", file=sys.stderr)
@@ -128,6 +136,9 @@ def run_script(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except SIGTERMException:  # Lightning has saved, and would end as if all were done
+        print("terminated", file=sys.stderr)
+        sys.exit(143)
     sys.exit(code)
 
 

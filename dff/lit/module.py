@@ -245,12 +245,16 @@ class LitDFF(optimizers.ClipsGradients):
         return deploy(self.model, dtype, compiled)
 
     def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any] | None:
-        """Recognises one interval of a video; None where the video could not be read on."""
+        """Recognises one interval of a video; None where it could not be, and `error` says why."""
         if batch["error"] is not None:
             return None
         started = time.perf_counter()
         model = self._deployed[0] if self._deployed else self.model
-        predictions = recognize_interval(model, batch["input"], batch["frames"].shape[-2:])
+        try:
+            predictions = recognize_interval(model, batch["input"], batch["frames"].shape[-2:])
+        except ValueError as error:  # too small for the flow network: the next video may not be
+            batch["error"] = str(error)
+            return None
         predictions = {name: value.cpu() for name, value in predictions.items()}
         return {**predictions, "seconds": time.perf_counter() - started}
 

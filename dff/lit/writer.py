@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ from dff.lit.background import Background
 from dff.lit.detection_files import DetectionFiles
 from dff.lit.drawing import draw_predictions
 from dff.lit.module import LitDFF
+from dff.lit.result_files import read_report, remove_results, report_part, source_of
 
 LabelIds = Literal["train", "cityscapes", "none"]
 
@@ -66,15 +68,15 @@ class PredictionWriter(L.Callback):
         self._video: _OpenVideo | None = None  # whose intervals the networks see
         self._open: list[_OpenVideo] = []  # it, and those of which something is still to write
         self._background: Background | None = None
+        self._sources: dict[str, dict[str, Any]] = {}  # by name
         self._ended: float | None = None
 
     def finished(self, video: VideoInput) -> bool:
-        """Whether a video has been predicted with these settings."""
-        try:
-            report = json.loads((self.folder / f"{video.name}.json").read_text())
-        except (OSError, ValueError):
+        """Whether a video has been predicted with these settings; its name is of `own_names`."""
+        report = read_report(self.folder, video.name)
+        if report is None:
             return False
-        return report.get("input") == video.path and report.get("settings") == self.settings
+        return report["source"] == source_of(video) and report.get("settings") == self.settings
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Fails now, not after an hour, where nothing can be written."""
@@ -87,6 +89,8 @@ class PredictionWriter(L.Callback):
                 f"cannot write to {self.folder}: choose another folder with --output, "
                 "or ask for the right to write there"
             ) from error
+        videos = trainer.datamodule.videos
+        self._sources = {video.name: source_of(video) for video in videos}
         self._background = Background(WAITING_INTERVALS)
 
     def on_predict_batch_start(
@@ -98,8 +102,10 @@ class PredictionWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Starts a video, and its clock, before the networks see its first interval."""
+        if trainer.received_sigterm:  # Lightning's own loop goes on
+            raise SIGTERMException
         if self._video is None:
-            self._video = _OpenVideo(self, batch)
+            self._video = _OpenVideo(self, batch, self._sources[batch["name"]])
             self._open.append(self._video)
         elif self._ended is not None:
             self._video.seconds["wait_for_frames"] += time.perf_counter() - self._ended
@@ -168,8 +174,8 @@ waited for until they are on the device."""
 class _OpenVideo:
     """The files of a video that is being predicted; written by one thread at a time."""
 
-    def __init__(self, writer: PredictionWriter, first: Interval) -> None:
-        self.writer = writer
+    def __init__(self, writer: PredictionWriter, first: Interval, source: dict[str, Any]) -> None:
+        self.writer, self.source = writer, source
         self.name = first["name"]
         self.pictures = writer.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
@@ -234,31 +240,33 @@ class _OpenVideo:
         """Gives everything its name, the report last."""
         if self.aborted:
             return
+        folder = self.writer.folder
+        part = report_part(folder, self.name)
+        self._write_report(part, interval)  # from here on what has this name is known to be ours
         # Results of other settings stay whole until here, and then nothing of them is left.
-        target = self.writer.folder / f"{self.name}.json"
-        target.unlink(missing_ok=True)
-        for suffix in (".mp4", ".boxes.json", ".boxes.txt"):
-            target.with_name(self.name + suffix).unlink(missing_ok=True)
-        shutil.rmtree(self.writer.folder / self.name, ignore_errors=True)
+        remove_results(folder, self.name)
         if self.overlay is not None:
             self.overlay.close()
         if self.pictures.exists():
-            os.replace(self.pictures, self.writer.folder / self.name)
+            os.replace(self.pictures, folder / self.name)
         if self.boxes is not None:
             self.boxes.close()
+        self._write_report(part, interval)
+        os.replace(part, folder / f"{self.name}.json")
+        self._close_bar()
+
+    def _write_report(self, file: Path, interval: Interval) -> None:
         total = time.perf_counter() - self.started
         report = {
             "input": interval["path"],
+            "source": self.source,
             "settings": self.writer.settings,
             "frames": self.frames,
             "frames_per_second": self.frames / total,
             "network_frames_per_second": self.frames / self.seconds["network"],
             "seconds": {**self.seconds, "total": total},
         }
-        part = target.with_name(f".{target.name}.part")
-        part.write_text(json.dumps(report, indent=2) + "\n")
-        os.replace(part, target)
-        self._close_bar()
+        file.write_text(json.dumps(report, indent=2) + "\n")
 
     def abort(self) -> None:
         """Removes what has been written of this video."""

@@ -1,12 +1,16 @@
 """Predictions on disk: right, finished or not there at all."""
 
 import json
+import os
+import shutil
+import signal
 import threading
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dff.data.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
 from dff.data.images import read_labels
@@ -14,6 +18,7 @@ from dff.data.video import find_videos, open_video
 from dff.data.video_writer import VideoWriter
 from dff.lit.datamodules import Videos
 from dff.lit.drawing import colour_labels, overlay
+from dff.lit.result_files import own_names
 from dff.lit.writer import SECONDS, PredictionWriter
 from dff.models.recognizer import stream
 from dff.models.schedule import FixedSchedule
@@ -49,7 +54,8 @@ def predict(module, writer, inputs, key_duration=3):
     trainer = L.Trainer(
         accelerator="cpu", callbacks=[writer], logger=False, enable_progress_bar=False
     )
-    todo = [video for video in find_videos(inputs) if not writer.finished(video)]
+    named = own_names(writer.folder, find_videos(inputs))
+    todo = [video for video in named if not writer.finished(video)]
     if todo:
         trainer.predict(module, Videos(todo, key_duration), return_predictions=False)
     return [video.name for video in todo]
@@ -103,9 +109,71 @@ def test_a_finished_video_is_skipped_unless_the_settings_changed(model, videos, 
     out, inputs = tmp_path / "out", [str(videos / "a.mp4"), str(videos / "c.mp4")]
     assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == ["a", "c"]
     assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == []
-    (out / "c.json").unlink()
-    assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == ["c"]
-    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == ["a", "c"]
+    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs[::-1]) == ["c", "a"]
+    shutil.copy(inputs[1], inputs[0])  # another video in the same file
+    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == ["a"]
+    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == []
+
+
+def test_two_videos_of_one_name_keep_a_result_each(model, videos, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    shutil.copy(videos / "c.mp4", other / "a.mp4")
+    first, second = str(videos / "a.mp4"), str(other / "a.mp4")
+    for inputs, todo in (
+        ([first], ["a"]),
+        ([second], ["a_2"]),
+        ([second, first], []),
+        ([first, second], []),
+    ):
+        assert predict(model, PredictionWriter(out, {}), inputs) == todo
+    reports = [json.loads((out / name).read_text()) for name in ("a.json", "a_2.json")]
+    assert [report["input"] for report in reports] == [first, second]
+
+
+@pytest.mark.parametrize("settings", [{"draw_overlay": False}, {}])
+def test_results_beside_their_video_replace_nothing(model, videos, monkeypatch, settings):
+    """Neither the video, nor what a result of it would be called."""
+    monkeypatch.chdir(videos)
+    (videos / "c").mkdir()
+    (videos / "c" / "notes.txt").write_text("mine")
+    before = {name: (videos / name).read_bytes() for name in ("a.mp4", "c.mp4", "c/notes.txt")}
+    for todo in (["a_2", "c_2"], []):
+        writer = PredictionWriter(".", {}, **settings)
+        assert predict(model, writer, ["a.mp4", "c.mp4"]) == todo
+    assert predict(model, PredictionWriter(".", {"other": 1}), ["a.mp4"]) == ["a_2"]
+    assert {name: (videos / name).read_bytes() for name in before} == before
+    assert len(list((videos / "a_2").glob("*.png"))) == FRAMES
+
+
+def test_a_process_killed_while_it_renamed_knows_its_results_again(model, videos, tmp_path):
+    out, inputs = tmp_path / "out", [str(videos / "a.mp4")]
+    predict(model, PredictionWriter(out, {}), inputs)
+    (out / "a.json").rename(out / ".a.json.part")
+    assert predict(model, PredictionWriter(out, {}), inputs) == ["a"]
+    assert sorted(path.name for path in out.iterdir()) == ["a", "a.json", "a.mp4"]
+
+
+def test_no_name_is_that_of_another_videos_result(model, videos, tmp_path):
+    shutil.copy(videos / "a.mp4", videos / "a.boxes.mp4")
+    shutil.copy(videos / "a.mp4", videos / "a.json.avi")
+    found = own_names(tmp_path / "out", find_videos([str(videos / "a*")]))
+    assert sorted(video.name for video in found) == ["a", "a_boxes", "a_json"]
+
+
+def test_a_video_too_small_for_the_flow_network_stops_no_other(model, videos, tmp_path):
+    with VideoWriter(videos / "b.mp4", 10, (48, 96)) as file:
+        for _ in range(5):
+            file.write(np.zeros((48, 96, 3), np.uint8))
+    writer = PredictionWriter(tmp_path / "out", {})
+    predict(model, writer, [str(videos)])
+    assert list(writer.failed) == ["b"]
+    assert "b.mp4: frames of 48 x 96 pixels" in writer.failed["b"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a", "a.json", "a.mp4", "c", "c.json", "c.mp4"]
+    writer = PredictionWriter(tmp_path / "every_frame", {})  # no flow, no limit
+    predict(model, writer, [str(videos / "b.mp4")], key_duration=1)
+    assert not writer.failed
 
 
 def test_an_interrupted_run_never_looks_finished(model, videos, tmp_path):
@@ -125,6 +193,22 @@ def test_an_interrupted_run_never_looks_finished(model, videos, tmp_path):
         predict(model, writer, [str(videos / "a.mp4")])
     assert sorted(path.name for path in out.iterdir()) == ["a.json"]
     assert not writer.finished(find_videos([str(videos / "a.mp4")])[0])
+
+
+def test_a_prediction_that_is_asked_to_end_ends(model, videos, tmp_path):
+    out, calls = tmp_path / "out", []
+
+    def step(*args, f=model.predict_step):
+        calls.append(args)
+        if len(calls) == 4:  # the first interval of the second video
+            os.kill(os.getpid(), signal.SIGTERM)
+        return f(*args)
+
+    model.predict_step = step
+    with pytest.raises(SIGTERMException):
+        predict(model, PredictionWriter(out, {}), [str(videos / "a.mp4"), str(videos / "c.mp4")])
+    assert len(calls) == 4
+    assert sorted(path.name for path in out.iterdir()) == ["a", "a.json", "a.mp4"]
 
 
 def test_what_cannot_be_written_fails_its_video_alone(model, videos, tmp_path, monkeypatch):
