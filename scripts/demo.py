@@ -6,6 +6,7 @@ or in runs/demo_detection/ and runs/demo_joint/ for the other tasks.
 """
 
 import argparse
+import functools
 import json
 import shutil
 import subprocess
@@ -99,6 +100,7 @@ def script(name: str, *arguments: str) -> None:
         sys.exit(code)
 
 
+@functools.cache
 def fast_precision() -> str:
     """Lightning's name of the faster of bf16 and fp32: without matrix units bf16 is emulated."""
     if torch.cuda.is_available():

@@ -44,7 +44,7 @@ def main() -> int:
     base = read_settings(args.config, flags, "LitDFF")
     flow_base = args.flow_config and read_settings(args.flow_config, flow_flags, "LitFlow")
     sections = choose(args, base)
-    variants = {v.name: v for chosen in sections.values() for v in chosen}
+    variants = by_name(sections)
     flow_weights = weights_by_network(args.flow_weights, base)
     work = Reproduction(
         args.output,
@@ -66,11 +66,13 @@ def main() -> int:
         every = thinning(list(variants.values()), data, frames, args.longest, args.minutes)
         print(describe_trainings(work))
         print(describe_rest(work), flush=True)
-        if args.plan:
-            return 0
+    if args.plan:
+        return 0
+    if variants:
         problems += train_missing(work, args.precision_given)
         problems += evaluate_missing(work, data, every, lambda: print(describe_rest(work)))
-        speeds = measure_speeds(work, frames)
+        speeds, failed = measure_speeds(work, frames)
+        problems += failed
         for evaluation in work.evaluations:
             found = work.result(evaluation)
             if found is not None:
@@ -142,7 +144,11 @@ def arguments() -> tuple[argparse.Namespace, list[str], list[str]]:
         if target is None:
             raise ValueError(f"{word!r} belongs to no option: see --help")
         target.append(word)
-    args.precision_given = any(word.startswith("--trainer.precision") for word in flags)
+    args.precision_given = {
+        kind
+        for kind, words in (("LitDFF", flags), ("LitFlow", flow_flags))
+        if any(word.startswith("--trainer.precision") for word in words)
+    }
     return args, flags, flow_flags
 
 
@@ -168,6 +174,11 @@ def choose(args: argparse.Namespace, base: Settings) -> dict[str, list[Variant]]
         raise ValueError(
             f"flow_network {own['flow_network']} of the config learns nothing: set "
             f"--model.flow_network to one of {', '.join(FLOWS)}"
+        )
+    if "5" in args.table and own["task_layers"] != 1:
+        raise ValueError(
+            f"task_layers {own['task_layers']} of the config: Table 5 varies it, from 1. Set "
+            "--model.task_layers 1, or leave that table out with --table"
         )
     detects = "detection" in (own["heads"] or {})
     args.key_duration = args.key_duration or (10 if detects else 5)
@@ -198,12 +209,22 @@ def choose(args: argparse.Namespace, base: Settings) -> dict[str, list[Variant]]
     }
 
 
+def by_name(sections: dict[str, list[Variant]]) -> dict[str, Variant]:
+    """The variants of all tables, each once: DFF with Table 4's title, not with Figure 3's."""
+    found: dict[str, Variant] = {}
+    for variant in (v for chosen in sections.values() for v in chosen):
+        found.setdefault(variant.name, variant)
+    return found
+
+
 def weights_by_network(given: list[str], base: Settings) -> dict[str, Path]:
     """Name of a flow network -> its file, from --flow_weights and the config."""
     own = base["model"]["init_args"]
     found = {own["flow_network"]: Path(own["flow_weights"])} if own["flow_weights"] else {}
     for word in given:
         name, equals, file = word.partition("=")
+        if Path(word).is_file() or "/" in name:  # runs/x/step=100.ckpt
+            name, equals, file = "", "", word
         if equals and name not in FLOWS:
             raise ValueError(f"--flow_weights {word}: {name} is none of {', '.join(FLOWS)}")
         found[name if equals else own["flow_network"]] = Path(file if equals else word)
@@ -217,10 +238,14 @@ def make_data(base: Settings) -> PairData:
     return parser.instantiate(parser.parse_object({"data": base["data"]})).data
 
 
-def train_missing(work: Reproduction, precision_given: bool) -> list[str]:
-    """Trains what is missing; returns what failed."""
+def train_missing(work: Reproduction, precision_given: set[str]) -> list[str]:
+    """Trains what is missing; returns what failed.
+
+    Args:
+        work: The reproduction.
+        precision_given: The models, LitDFF or LitFlow, whose precision the user has chosen.
+    """
     failed: dict[str, str] = {}
-    precision = None
     for name, training in work.trainings.items():
         if work.state(name) == "finished":
             continue
@@ -228,8 +253,8 @@ def train_missing(work: Reproduction, precision_given: bool) -> list[str]:
         if lost:
             failed[name] = f"{name} was not trained: it starts from {lost[0]}"
             continue
-        if precision is None:
-            precision = [] if precision_given else cheapest_precision(training.settings)
+        kind = training.settings["model"]["class_path"].rpartition(".")[2]
+        precision = [] if kind in precision_given else cheapest_precision(training.settings)
         started, words = time.perf_counter(), [*work.begin(name), *precision]
         log = work.folder(name) / "fit.log"
         print(f"\ntraining {name}, log in {log}", flush=True)

@@ -140,6 +140,48 @@ def test_the_plan_trains_nothing(reproduce, streets_root, tmp_path, capsys):
     assert said.count("to train") == 6 and "split_21_seed_0" in said and "seed_1" not in said
 
 
+def test_the_plan_of_table_2_writes_nothing(reproduce, streets_root, tmp_path):
+    assert reproduce.call(*small(streets_root, tmp_path), "--table", "2", "--plan") == 0
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_each_training_has_the_precision_of_its_own_config(
+    reproduce, streets_root, tmp_path, monkeypatch
+):
+    """Flow in the one that was asked for, DFF in the faster one."""
+    monkeypatch.setattr(reproduce, "fast_precision", lambda: "the faster")
+    given = {}
+
+    def fit(words, log):
+        given[words[words.index("--name") + 1]] = "the faster" in words
+        log.write_text("error: not now")
+        return 1
+
+    monkeypatch.setattr(reproduce, "fit", fit)
+    words = [w for w in small(streets_root, tmp_path) if w != "--trainer.precision=32-true"]
+    words += ["--table", "4", "--seeds", "1", "--skip", *SKIPPED, "sff_dis"]
+    reproduce.call(*words)
+    assert given == {"frame_seed_0": True, "flow_flownet_half": False}
+
+
+def test_tables_share_a_variant_under_its_first_title(reproduce, monkeypatch):
+    config = str(ROOT / "configs/reproduce_demo.yaml")
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--config", config])
+    args, flags, _ = reproduce.arguments()
+    sections = reproduce.choose(args, reproduce.read_settings(args.config, flags, "LitDFF"))
+    assert {v.title for v in sections["fig3"] if v.name == "dff"} == {"ResNet-18, FlowNet Half"}
+    assert reproduce.by_name(sections)["dff"].title == "DFF"
+
+
+def test_a_checkpoint_with_its_step_in_the_name_is_a_file(reproduce, tmp_path):
+    base = {"model": {"init_args": {"flow_network": "flownet_half", "flow_weights": None}}}
+    (tmp_path / "step=100.ckpt").touch()
+    given = [str(tmp_path / "step=100.ckpt"), "flownet=" + str(tmp_path / "step=100.ckpt")]
+    found = reproduce.weights_by_network(given, base)
+    assert found == dict.fromkeys(["flownet_half", "flownet"], tmp_path / "step=100.ckpt")
+    assert reproduce.weights_by_network(["runs/step=1.ckpt"], base)["flownet_half"].suffix
+
+
 def test_all_tables_have_their_trainings(reproduce, streets_root, tmp_path, capsys):
     words = [*small(streets_root, tmp_path), "--minutes", "0.00001", "--plan"]
     assert reproduce.call(*words, "--skip", "sff_slow", "sff_fast") == 0
@@ -176,6 +218,7 @@ def test_a_wrong_word_ends_before_anything_begins(reproduce, words, said, tmp_pa
         (["--key_duration", "11"], "--key_duration 11: wanted 1 to 10"),
         (["--pairs", "resnet18"], r"--pairs resnet18: wanted such as resnet50\+flownet_half"),
         (["--flow_weights", "pwc=x.pth"], "pwc is none of flownet, flownet_half"),
+        (["--model.task_layers", "5"], "Table 5 varies it, from 1"),
         (["--model.flow_network", "dis_fast"], "dis_fast of the config learns nothing"),
         (["--config", ROOT / "configs/demo_flow.yaml"], "demo_flow.yaml trains .*wanted LitDFF"),
         (["--table", "4", "--flow_weights", "no.ckpt"], "no flow weights at no.ckpt"),

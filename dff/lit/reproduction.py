@@ -214,11 +214,10 @@ class Reproduction:
         needs = [n for n in (evaluation.training, evaluation.flow) if isinstance(n, str)]
         return all(self.state(name) == "finished" for name in needs)
 
-    def finished(self, variant: Variant) -> Evaluation | None:
-        """The first evaluation of a variant, where all that it takes is trained."""
-        named = [e for e in self.evaluations if e.variant.name == variant.name]
-        own = [e for e in named if self.trained(e)]
-        return own[0] if own else None
+    def finished(self, variant: Variant, seed: int) -> Evaluation | None:
+        """The evaluation of a variant with a seed, where all that it takes is trained."""
+        own = [e for e in self.evaluations if (e.variant.name, e.seed) == (variant.name, seed)]
+        return own[0] if own and self.trained(own[0]) else None
 
     def evaluation_code(self, evaluation: Evaluation) -> str:
         """Stands for all that decides the result of an evaluation."""

@@ -194,29 +194,58 @@ def evaluate_missing(
     """
     failed = []
     for evaluation in work.evaluations:
-        if work.result(evaluation) is not None or not work.trained(evaluation):
+        if not work.trained(evaluation):
             continue
-        variant = evaluation.variant
-        part = every.get(variant.name, 1)
-        print(f"evaluating {evaluation.name}", flush=True)
         try:
-            module = _model_of(work, evaluation)
-            found = evaluate_variant(variant, module, data, work.longest, part)
-            if part > 1 and (dff := work.finished(DFF)) is not None:
-                # other frames are another task: they compare with nothing but DFF on the same
-                module = _model_of(work, dff)
-                beside = evaluate_variant(DFF, module, data, work.longest, part)
-                found["dff_accuracy"] = beside["accuracy"]
-        except (ValueError, OSError, RuntimeError) as error:
-            failed.append(f"evaluation of {evaluation.name}: {error}")
-            print(f"failed: {failed[-1]}", file=sys.stderr, flush=True)
+            before = work.result(evaluation)
+            found = _evaluate(work, evaluation, before, data, every.get(evaluation.variant.name, 1))
+        except Exception as error:  # one variant's failure is no other's
+            failed.append(_failure(f"evaluation of {evaluation.name}", error))
             continue
-        work.write_result(evaluation, found)
-        after_each()
+        if found != before:
+            work.write_result(evaluation, found)
+            after_each()
     return failed
 
 
-def measure_speeds(work: Reproduction, frames: Sequence[torch.Tensor]) -> dict[str, Any]:
+def _evaluate(
+    work: Reproduction,
+    evaluation: Evaluation,
+    found: dict[str, Any] | None,
+    data: PairData,
+    every: int,
+) -> dict[str, Any]:
+    """What an evaluation finds; of what was found before, only what is missing is done again."""
+    variant = evaluation.variant
+    # `every` follows from a time that was measured: a little less of it is no new task
+    if found is None or found.get("every", 1) >= 2 * every:
+        print(f"evaluating {evaluation.name}", flush=True)
+        module = _model_of(work, evaluation)
+        found = {**evaluate_variant(variant, module, data, work.longest, every), "every": every}
+    dff = work.finished(DFF, evaluation.seed)
+    if found.get("every", 1) == 1 or dff is None:
+        return found
+    code = work.evaluation_code(dff)
+    if found.get("dff_code") == code:
+        return found
+    # other frames are another task: they compare with nothing but DFF on the same
+    print(f"evaluating {dff.name} on the frames of {evaluation.name}", flush=True)
+    module = _model_of(work, dff)
+    beside = evaluate_variant(DFF, module, data, work.longest, found["every"])
+    return {**found, "dff_code": code, "dff_accuracy": beside["accuracy"]}
+
+
+def _failure(what: str, error: Exception) -> str:
+    """A line for the report, told at once too."""
+    kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+    line = f"{what}: {kind}{error}"
+    print(f"failed: {line}", file=sys.stderr, flush=True)
+    return line
+
+
+def measure_speeds(
+    work: Reproduction, frames: Sequence[torch.Tensor]
+) -> tuple[dict[str, Any], list[str]]:
     """Speed of all different networks, one after the other, in this process.
 
     Measured again as soon as there are more of them: only what is measured together compares.
@@ -226,7 +255,7 @@ def measure_speeds(work: Reproduction, frames: Sequence[torch.Tensor]) -> dict[s
         frames: As many as the longest key duration.
 
     Returns:
-        Name of the variant that a network runs as -> `variant_speed`.
+        Name of the variant that a network runs as -> `variant_speed`; a line for each that failed.
     """
     chosen: dict[str, Evaluation] = {}
     for evaluation in work.evaluations:
@@ -237,15 +266,19 @@ def measure_speeds(work: Reproduction, frames: Sequence[torch.Tensor]) -> dict[s
     file = work.output / "speed.json"
     before = read_json(file)
     if before is not None and before["code"] == code:
-        return before["speeds"]
-    speeds = {}
+        return before["speeds"], []
+    speeds, failed = {}, []
     for name, evaluation in chosen.items():
         print(f"measuring the speed of {name}", flush=True)
-        module = _model_of(work, evaluation)
-        on_device = [frame.to(_device()) for frame in frames]
-        speeds[name] = variant_speed(module, on_device, range(1, work.longest + 1))
-    write_json(file, {"code": code, "speeds": speeds})
-    return speeds
+        try:
+            module = _model_of(work, evaluation)
+            on_device = [frame.to(_device()) for frame in frames]
+            speeds[name] = variant_speed(module, on_device, range(1, work.longest + 1))
+        except Exception as error:
+            failed.append(_failure(f"speed of {name}", error))
+    if not failed:
+        write_json(file, {"code": code, "speeds": speeds})
+    return speeds, failed
 
 
 def _device() -> torch.device:

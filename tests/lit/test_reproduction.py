@@ -8,7 +8,7 @@ import yaml
 from small import SETTINGS as BASE
 
 from dff.lit.reproduction import Reproduction, read_json
-from dff.lit.reproduction_measures import _every
+from dff.lit.reproduction_measures import _every, evaluate_missing, measure_speeds
 from dff.lit.reproduction_progress import describe_rest, describe_trainings, seconds_left
 from dff.lit.reproduction_report import write_report
 from dff.lit.reproduction_tables import flop_table, mean_spread, order_words, variant_rows
@@ -245,3 +245,78 @@ def test_a_thinned_evaluation_takes_frames_with_all_their_gaps():
     entries = np.array([[0, frame, gap] for frame in range(5) for gap in (0, 1) if gap <= frame])
     assert entries[_every(entries, 2)].tolist() == [[0, f, g] for f in (1, 3) for g in (0, 1)]
     assert entries[_every(entries, 50)].tolist() == [[0, 2, 0], [0, 2, 1]]
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """Evaluations without networks: the names of what is evaluated, and on one in how many frames.
+
+    The accuracy is what the training's checkpoint holds.
+    """
+    done = []
+
+    def evaluate(variant, module, data, gaps, every):
+        done.append((variant.name, every))
+        accuracy = {"miou": {"full": [module]}}
+        return {"accuracy": accuracy, "pairs": 12 // every, "all_pairs": 12, "seconds": 1.0}
+
+    where = "dff.lit.reproduction_measures"
+    monkeypatch.setattr(f"{where}.evaluate_variant", evaluate)
+    monkeypatch.setattr(
+        f"{where}._model_of", lambda work, evaluation: work.last(evaluation.training).read_text()
+    )
+    return done
+
+
+def result_of(work, name):
+    (evaluation,) = [e for e in work.evaluations if e.variant.name == name]
+    return work.result(evaluation)
+
+
+def test_a_thinned_flow_compares_with_the_dff_that_there_is(plan, evaluations, tmp_path):
+    files = [tmp_path / "one.ckpt", tmp_path / "two.ckpt"]
+    for file in files:
+        file.write_text(file.name)
+    every = {"sff_fast": 4}
+    work = plan("frame", "sff_fast", "dff", flow_weights={"flownet_half": files[0]})
+    pretend(work, "frame_seed_0", 1.0)
+    assert evaluate_missing(work, None, every) == []
+    assert evaluations == [("frame", 1), ("sff_fast", 4)]  # there is no DFF yet
+
+    pretend(work, "dff_seed_0", 1.0)
+    work.last("dff_seed_0").write_text("first")
+    evaluate_missing(work, None, every)
+    assert evaluations[2:] == [("dff", 4), ("dff", 1)]
+    assert result_of(work, "sff_fast")["dff_accuracy"]["miou"]["full"] == ["first"]
+
+    work = plan("frame", "sff_fast", "dff", flow_weights={"flownet_half": files[1]})
+    pretend(work, "dff_seed_0", 1.0)
+    work.last("dff_seed_0").write_text("second")
+    del evaluations[:]
+    evaluate_missing(work, None, {"sff_fast": 3})  # measured again: no other task
+    assert evaluations == [("dff", 4), ("dff", 1)]
+    assert result_of(work, "sff_fast")["dff_accuracy"]["miou"]["full"] == ["second"]
+
+    del evaluations[:]
+    evaluate_missing(work, None, {"sff_fast": 2})  # more time was given
+    assert evaluations == [("sff_fast", 2), ("dff", 2)]
+    del evaluations[:]
+    evaluate_missing(work, None, {"sff_fast": 2})
+    assert evaluations == []
+
+
+def test_what_fails_in_evaluation_or_speed_stops_nothing_else(plan, evaluations, capsys):
+    work = plan("frame", "copy")
+    pretend(work, "frame_seed_0", 1.0)
+    last = work.last("frame_seed_0")
+    evaluate_missing(work, None, {})
+    speeds, failed = measure_speeds(work, [])
+    assert speeds == {} and len(failed) == 2
+    assert failed[0].startswith("speed of frame: AttributeError: ")  # a text is no network
+    assert read_json(work.output / "speed.json") is None
+
+    (work.output / "evaluations" / "copy_seed_0.json").unlink()
+    last.unlink()
+    (line,) = evaluate_missing(work, None, {})
+    assert line.startswith("evaluation of copy_seed_0: ") and "no last.ckpt" in line
+    assert capsys.readouterr().err.count("failed: ") == 3
