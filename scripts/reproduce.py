@@ -28,14 +28,12 @@ from jsonargparse import ArgumentParser
 from dff.lit.cli import FitCLI, default_loggers, run_script
 from dff.lit.pair_data import PairData
 from dff.lit.reproduction import Reproduction
+from dff.lit.reproduction_choice import TABLES, by_name, choose, detects, weights_by_network
 from dff.lit.reproduction_measures import evaluate_missing, measure_speeds, thinning
 from dff.lit.reproduction_progress import describe_rest, describe_trainings
 from dff.lit.reproduction_report import WandbLogger, log_report, write_report
 from dff.lit.reproduction_tables import flop_table, variant_rows
-from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant, network_pair
-
-TABLES = ("2", "4", "5", "fig3", "flow")
-FLOWS = ("flownet", "flownet_half", "flownet_inception")
+from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant
 
 
 def main() -> int:
@@ -43,7 +41,10 @@ def main() -> int:
     args, flags, flow_flags = arguments()
     base = read_settings(args.config, flags, "LitDFF")
     flow_base = args.flow_config and read_settings(args.flow_config, flow_flags, "LitFlow")
-    sections = choose(args, base)
+    args.key_duration = args.key_duration or (10 if detects(base) else 5)
+    if not 1 <= args.key_duration <= args.longest:
+        raise ValueError(f"--key_duration {args.key_duration}: wanted 1 to {args.longest}")
+    sections = choose(args.table, base, args.pairs, args.skip)
     variants = by_name(sections)
     flow_weights = weights_by_network(args.flow_weights, base)
     work = Reproduction(
@@ -165,70 +166,6 @@ def read_settings(config: Path, flags: list[str], kind: str) -> Settings:
     if settings["model"]["class_path"].rpartition(".")[2] != kind:
         raise ValueError(f"{config} trains {settings['model']['class_path']}: wanted {kind}")
     return settings
-
-
-def choose(args: argparse.Namespace, base: Settings) -> dict[str, list[Variant]]:
-    """Table -> its variants."""
-    own = base["model"]["init_args"]
-    if own["flow_network"] not in FLOWS:
-        raise ValueError(
-            f"flow_network {own['flow_network']} of the config learns nothing: set "
-            f"--model.flow_network to one of {', '.join(FLOWS)}"
-        )
-    if "5" in args.table and own["task_layers"] != 1:
-        raise ValueError(
-            f"task_layers {own['task_layers']} of the config: Table 5 varies it, from 1. Set "
-            "--model.task_layers 1, or leave that table out with --table"
-        )
-    detects = "detection" in (own["heads"] or {})
-    args.key_duration = args.key_duration or (10 if detects else 5)
-    if not 1 <= args.key_duration <= args.longest:
-        raise ValueError(f"--key_duration {args.key_duration}: wanted 1 to {args.longest}")
-    pairs = [
-        pair.split("+") for pair in args.pairs or [f"{own['feature_network']}+{f}" for f in FLOWS]
-    ]
-    for pair in pairs:
-        if len(pair) != 2 or pair[1] not in FLOWS:
-            raise ValueError(f"--pairs {'+'.join(pair)}: wanted such as resnet50+flownet_half")
-    flows = [
-        network_pair(base, own["feature_network"], flow, how)
-        for flow in FLOWS
-        for how in ("pretrained", "random")
-    ]
-    sections = {
-        "4": list(TABLE_4),
-        # scores of boxes cannot be propagated
-        "5": [v for v in TABLE_5 if not (detects and v.name == "split_0")],
-        "fig3": [network_pair(base, *pair, "pretrained") for pair in pairs],
-        "flow": [*flows, *[v for v in TABLE_4 if v.name.startswith("sff_")]],
-    }
-    return {
-        table: [v for v in chosen if v.name not in args.skip]
-        for table, chosen in sections.items()
-        if table in args.table
-    }
-
-
-def by_name(sections: dict[str, list[Variant]]) -> dict[str, Variant]:
-    """The variants of all tables, each once: DFF with Table 4's title, not with Figure 3's."""
-    found: dict[str, Variant] = {}
-    for variant in (v for chosen in sections.values() for v in chosen):
-        found.setdefault(variant.name, variant)
-    return found
-
-
-def weights_by_network(given: list[str], base: Settings) -> dict[str, Path]:
-    """Name of a flow network -> its file, from --flow_weights and the config."""
-    own = base["model"]["init_args"]
-    found = {own["flow_network"]: Path(own["flow_weights"])} if own["flow_weights"] else {}
-    for word in given:
-        name, equals, file = word.partition("=")
-        if Path(word).is_file() or "/" in name:  # runs/x/step=100.ckpt
-            name, equals, file = "", "", word
-        if equals and name not in FLOWS:
-            raise ValueError(f"--flow_weights {word}: {name} is none of {', '.join(FLOWS)}")
-        found[name if equals else own["flow_network"]] = Path(file if equals else word)
-    return found
 
 
 def make_data(base: Settings) -> PairData:

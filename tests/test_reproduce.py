@@ -7,6 +7,7 @@ import pytest
 from small import ROOT, SMALL
 
 from dff.lit.cli import FitCLI
+from dff.lit.reproduction_choice import TABLES, by_name, choose, weights_by_network
 
 
 @pytest.fixture
@@ -164,22 +165,18 @@ def test_each_training_has_the_precision_of_its_own_config(
     assert given == {"frame_seed_0": True, "flow_flownet_half": False}
 
 
-def test_tables_share_a_variant_under_its_first_title(reproduce, monkeypatch):
-    config = str(ROOT / "configs/reproduce_demo.yaml")
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--config", config])
-    args, flags, _ = reproduce.arguments()
-    sections = reproduce.choose(args, reproduce.read_settings(args.config, flags, "LitDFF"))
+def test_tables_share_a_variant_under_its_first_title(reproduce):
+    config = ROOT / "configs/reproduce_demo.yaml"
+    sections = choose(TABLES, reproduce.read_settings(config, [], "LitDFF"))
     assert {v.title for v in sections["fig3"] if v.name == "dff"} == {"ResNet-18, FlowNet Half"}
-    assert reproduce.by_name(sections)["dff"].title == "DFF"
+    assert by_name(sections)["dff"].title == "DFF"
 
 
-def test_a_checkpoint_with_its_step_in_the_name_is_a_file(reproduce, tmp_path):
+def test_a_checkpoint_with_its_step_in_the_name_is_a_file(tmp_path):
     base = {"model": {"init_args": {"flow_network": "flownet_half", "flow_weights": None}}}
-    (tmp_path / "step=100.ckpt").touch()
-    given = [str(tmp_path / "step=100.ckpt"), "flownet=" + str(tmp_path / "step=100.ckpt")]
-    found = reproduce.weights_by_network(given, base)
-    assert found == dict.fromkeys(["flownet_half", "flownet"], tmp_path / "step=100.ckpt")
-    assert reproduce.weights_by_network(["runs/step=1.ckpt"], base)["flownet_half"].suffix
+    file = tmp_path / "step=100.ckpt"
+    found = weights_by_network([str(file), f"flownet={file}"], base)
+    assert found == dict.fromkeys(["flownet_half", "flownet"], file)
 
 
 def test_all_tables_have_their_trainings(reproduce, streets_root, tmp_path, capsys):

@@ -36,7 +36,8 @@ class Video(Protocol):
         fps: Frames per second.
         size: (height, width) of every frame, in pixels, upright.
         frame_count: A hint, often wrong in files; None if unknown.
-        frame_names: Names of the images without suffix; None for files.
+        frame_names: Names of the images, without suffix unless that alone tells them apart; None
+            for files.
     """
 
     path: str
@@ -85,7 +86,7 @@ class FrameFolder:
                 "all of one size"
             )
         self._files = [os.path.join(self.path, name) for name in names]
-        self.frame_names: list[str] | None = [Path(name).stem for name in names]
+        self.frame_names: list[str] | None = _frame_names(names)
         self.frame_count: int | None = len(names)
         self.size: tuple[int, int] = self._image(0, None).shape[:2]
 
@@ -157,7 +158,7 @@ class VideoInput:
     @property
     def frame_names(self) -> list[str] | None:
         """Names of the images without suffix, for output files; None for a video file."""
-        return None if self.frames is None else [Path(frame).stem for frame in self.frames]
+        return None if self.frames is None else _frame_names(self.frames)
 
     def open(self, backend: Backend = "auto") -> Video:
         """Opens it; raises what `open_video` raises."""
@@ -272,6 +273,11 @@ def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
         [name for name in files if Path(name).suffix.lower() in _VIDEOS],
         sorted(folders, key=natural_order),
     )
+
+
+def _frame_names(files: Sequence[str]) -> list[str]:
+    stems = [Path(file).stem for file in files]
+    return stems if len(set(stems)) == len(stems) else list(files)  # 0.png beside 0.jpg
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -85,6 +85,7 @@ def draw_boxes(
     # A box of a single row or column of pixels is drawn too.
     boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width - 1)
     boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height - 1)
+    boxes[:, 2:] = boxes[:, 2:].maximum(boxes[:, :2])  # regression may cross them by a pixel
     classes = shown[:, 5].int().tolist()
     drawn = draw_bounding_boxes(
         picture.permute(2, 0, 1).contiguous(),

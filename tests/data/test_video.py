@@ -46,6 +46,12 @@ def test_a_folder_of_images_is_a_video_in_natural_order(tmp_path):
     assert len(list(pickle.loads(pickle.dumps(video)))) == 3
 
 
+def test_frames_that_differ_in_their_suffix_alone_keep_it(tmp_path):
+    folder = write_images(tmp_path / "walk", ["0.jpg", "0.png", "1.png"])
+    assert FrameFolder(folder).frame_names == ["0.jpg", "0.png", "1.png"]
+    assert find_videos([folder])[0].frame_names == ["0.jpg", "0.png", "1.png"]
+
+
 def test_frames_are_rgb(tmp_path):
     cv2.imwrite(str(tmp_path / "red.png"), np.full((4, 4, 3), (0, 0, 200), np.uint8))
     assert open_video(tmp_path).read([0])[0, 0, 0].tolist() == [200, 0, 0]

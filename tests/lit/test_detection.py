@@ -98,6 +98,12 @@ def test_boxes_are_drawn_from_the_threshold_on():
     assert not picture.any()
 
 
+@pytest.mark.parametrize("box", [[20.5, 4, 20, 20], [4, 20, 20, 19.2], [300, 50, 290, 40]])
+def test_a_box_whose_corners_crossed_is_drawn_too(box):
+    picture = torch.zeros(32, 248, 3, dtype=torch.uint8)
+    assert draw_boxes(picture, torch.tensor([[*box, 0.9, 0]]), ["car"]).any()
+
+
 def test_scores_cannot_be_propagated_for_boxes(small_module):
     with pytest.raises(ValueError, match="task_layers 0 propagates the scores"):
         small_module(heads={"detection": 1.0}, task_layers=0)
