@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import lightning as L
@@ -137,9 +137,17 @@ def run_script(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except SIGTERMException:  # Lightning has saved, and would end as if all were done
-        print("terminated", file=sys.stderr)
-        sys.exit(143)
+        _terminated()
+    except RuntimeError as error:
+        if "is killed by signal: Terminated" not in str(error):
+            raise
+        _terminated()  # a cluster asks a job's loader processes too, and they end first
     sys.exit(code)
+
+
+def _terminated() -> NoReturn:
+    print("terminated", file=sys.stderr)
+    sys.exit(143)
 
 
 def _last_words(error: Exception) -> str:

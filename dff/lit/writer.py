@@ -253,7 +253,8 @@ class _OpenVideo:
             self.boxes.close()
         self._write_report(part, interval)
         os.replace(part, folder / f"{self.name}.json")
-        self._close_bar()
+        self.bar.total = self.frames  # the header may have counted frames that are not there
+        self.bar.close()
 
     def _write_report(self, file: Path, interval: Interval) -> None:
         total = time.perf_counter() - self.started
@@ -278,10 +279,6 @@ class _OpenVideo:
         if self.boxes is not None:
             self.boxes.abort()
         shutil.rmtree(self.pictures, ignore_errors=True)
-        self._close_bar()
-
-    def _close_bar(self) -> None:
-        self.bar.total = self.frames  # the header may have counted frames that are not there
         self.bar.close()
 
 
