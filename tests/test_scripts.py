@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from small import ROOT, SMALL
@@ -64,6 +65,29 @@ def test_without_a_config_the_default_is_taken_and_flags_override_it(capsys):
     printed = yaml.safe_load(capsys.readouterr().out)
     assert int(printed["trainer"]["devices"]) == 8
     assert printed["data"]["class_path"] == "dff.lit.datamodules.Streets"
+
+
+def test_flags_stand_above_the_settings_in_a_checkpoint(tmp_path, monkeypatch):
+    """Lightning by itself puts those of the file in their place, without a word."""
+    file, seen = tmp_path / "last.ckpt", []
+    settings = {"_class_path": "dff.lit.module.LitDFF", "lr": 0.001, "feature_channels": 8}
+    torch.save({"hyper_parameters": settings, "loops": {}, "optimizer_states": []}, file)
+    monkeypatch.setattr(FitCLI, "instantiate_classes", lambda cli: seen.append(cli.config["fit"]))
+    monkeypatch.setattr(FitCLI, "_run_subcommand", lambda cli, command: None)
+    FitCLI(ROOT / "configs/streets.yaml", ["--ckpt_path", str(file), "--model.lr", "0.5"])
+    assert seen[0].model.init_args.lr == 0.5 and seen[0].model.init_args.feature_channels != 8
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", {"state_dict": {}}, None])
+def test_what_no_training_can_go_on_from_is_named(content, tmp_path):
+    file = tmp_path / "odd.ckpt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        torch.save(content, file)
+    with pytest.raises((ValueError, FileNotFoundError), match=r"odd\.ckpt") as told:
+        FitCLI(ROOT / "configs/streets.yaml", ["--ckpt_path", str(file)])
+    assert "scripts/fit.py" in str(told.value)
 
 
 def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):

@@ -101,6 +101,8 @@ def _read_flo(path: str | os.PathLike) -> np.ndarray:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing, though it was listed: {_CURE}") from None
+    except OSError as error:
+        raise SampleError(f"{path} cannot be read ({error.strerror}): {_CURE}") from error
     if len(data) >= 4 and data[:4] != _TAG:
         raise SampleError(
             f"{path} is no .flo file: it begins with {data[:4]!r}, and a .flo file with {_TAG!r} "

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dff.data.transforms import Arrays, ColourChange, check_size
+from dff.data.transforms import Arrays, ColourChange, check_frame, check_size
 from dff.data.windows import PADDING_COLOUR
 
 _TURN = 1.7  # degrees
@@ -67,7 +67,7 @@ class FlowTransform:
         """
         frame = arrays["current"].shape[:2]
         size = self.size or frame
-        check_size(size)
+        check_frame(frame, size)
         rng = np.random.default_rng(seed)
         to_current = self._placement(frame, size, rng)
         own = self._own_motion(size, rng)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dff.data.images import natural_order, read_labels, values_in
-from dff.data.samples import IGNORED, SampleError, Snippet, Snippets
+from dff.data.samples import IGNORED, SampleError, Snippet, Snippets, read_text
 
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 _CLASS_LINE = re.compile(r"(?P<name>.+?)(?:\s+(?P<r>\d+)\s+(?P<g>\d+)\s+(?P<b>\d+))?")
@@ -63,7 +63,7 @@ def read_classes(root: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
         )
     names: list[str] = []
     colours: list[tuple[int, ...] | None] = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(path).splitlines():
         if match := _CLASS_LINE.fullmatch(line.strip()):
             rgb = match.group("r", "g", "b")
             names.append(match["name"])

@@ -160,6 +160,8 @@ def _read(path: str | os.PathLike) -> bytes:
         raise FileNotFoundError(
             f"{path} is missing, though the data set was listed with it: {_CURE}"
         ) from None
+    except OSError as error:
+        raise SampleError(f"{path} cannot be read ({error.strerror}): {_CURE}") from error
     if not data:
         raise SampleError(f"{path} is empty (0 bytes): {_CURE}")
     # zeros at the end are what a crashed copy leaves; junk after the end marker is harmless

@@ -111,7 +111,11 @@ class TrainingPairs(Dataset[Pair]):
         snippet, current = self._entry(index)
         gap = self._draw_gap(snippet, current, rng)
         arrays = _read(snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes)
-        return to_pair(self.transform(arrays, int(rng.integers(2**31))), gap, index)
+        try:
+            arrays = self.transform(arrays, int(rng.integers(2**31)))
+        except SampleError as error:
+            raise SampleError(f"{error} ({snippet.frames[current]})") from error
+        return to_pair(arrays, gap, index)
 
 
 class EvaluationPairs(Dataset[Pair]):
@@ -240,14 +244,14 @@ def _read(
                 f"frames of two sizes in one snippet: the key frame is {_size(key)}, the current "
                 f"{_size(frame)}"
             )
+        if with_flow:
+            arrays |= _flow(snippet, current, gap, frame.shape[:2])
     except (SampleError, FileNotFoundError) as error:
         raise SampleError(
             f"{error} (snippet {snippet.name}, key frame {paths[0]}, current frame {paths[1]}, "
             f"labels {paths[2]})"
         ) from error
     arrays["key"] = key
-    if with_flow:
-        arrays |= _flow(snippet, current, gap, frame.shape[:2])
     return arrays
 
 
@@ -284,7 +288,7 @@ def first_usable(make: Callable[[int], Pair], index: int, count: int, kind: str)
     for skipped in range(GIVE_UP_AFTER):
         try:
             return make((index + skipped) % count) | {"skipped": torch.tensor(skipped)}
-        except SampleError as error:
+        except (SampleError, FileNotFoundError) as error:
             last_error = error
     raise SampleError(
         f"{GIVE_UP_AFTER} {kind} in a row cannot be used, which is no accident: check that the "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 import numpy as np
@@ -13,6 +14,18 @@ IGNORED = 255
 
 class SampleError(ValueError):
     """A file of the data set cannot be used; the message names the file and the cure."""
+
+
+def read_text(path: Path) -> str:
+    """A text file of a data set.
+
+    Raises:
+        SampleError: It is in another encoding than UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SampleError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
 
 
 class TrueFlow(Protocol):

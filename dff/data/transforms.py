@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dff.data.samples import SampleError
 from dff.data.windows import SMALLEST_SIDE, Window, whole_frame
 
 # albumentations asks the network for a newer release when it is imported, and waits 2 s for it
@@ -13,7 +14,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 Arrays = dict[str, np.ndarray]
 """key, current: (H, W, 3) uint8; mask: (h, w) uint8; flow: (h, w, 2) float32, with flow_known and
 occluded: (h, w) bool; boxes: (N, 4) float32, with box_labels and tracks: (N,) int64. All but the
-frames are optional. Where there are boxes, a transform adds zoom and frame_size, as in `Pair`."""
+frames are optional. Where there are boxes, a transform adds zoom and frame_size, as in `Pair`; that
+of evaluation adds frame_size always."""
 
 
 class TrainingTransform:
@@ -64,14 +66,20 @@ class TrainingTransform:
         self.colour = ColourChange(colour) if colour else None
 
     def window(self, frame: tuple[int, int], rng: np.random.Generator) -> Window:
-        """Draws the window for a frame of this height and width."""
+        """Draws the window for a frame of this height and width.
+
+        Raises:
+            SampleError: The frame is too small, or too long for its width.
+        """
         size = self.size or frame
-        check_size(size)
         zoom = rng.uniform(*self.scale)
         if self.short_side is not None:
             longest = None if self.longest is None else self.longest * zoom
             flip = bool(rng.random() < self.flip)
-            return whole_frame(frame, self.short_side * zoom, longest, flip)
+            window = whole_frame(frame, self.short_side * zoom, longest, flip)
+            check_frame(frame, window.size)
+            return window
+        check_frame(frame, size)
         # chosen first and resized after: resizing a whole 1024x2048 frame is most of the cost
         height, width = (max(1, round(side / zoom)) for side in size)
         top, left = (
@@ -133,10 +141,9 @@ class EvaluationTransform:
         """Returns the arrays of one pair; the seed changes nothing."""
         key, current = arrays["key"], arrays["current"]
         window = self.window(current.shape[:2])
-        changed = dict(arrays)
+        changed = {**arrays, "frame_size": np.array(current.shape[:2])}
         if "boxes" in arrays:
             changed["zoom"] = np.ones(2, np.float32) if window is None else window.zoom
-            changed["frame_size"] = np.array(current.shape[:2])
         if window is None:
             return changed
         resized = window.image(current)
@@ -193,6 +200,17 @@ def check_size(size: tuple[int, ...]) -> None:
         raise ValueError(
             f"a size of {size[0]}x{size[1]} is too small: height and width must be at least "
             f"{SMALLEST_SIDE}, because the flow network halves the frame six times"
+        )
+
+
+def check_frame(frame: tuple[int, int], output: tuple[int, int]) -> None:
+    """Refuses a frame that would be shown too small for the flow network, by a SampleError."""
+    if min(output) < SMALLEST_SIDE:
+        raise SampleError(
+            f"a frame of {frame[0]}x{frame[1]} is too small: shown as {output[0]}x{output[1]}, and "
+            f"the flow network wants {SMALLEST_SIDE} pixels on each side; set --data.size, or "
+            "a larger short_side, longest or scale, or leave such frames out with "
+            "--data.skip_damaged true"
         )
 
 

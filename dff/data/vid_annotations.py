@@ -49,6 +49,7 @@ CLASSES: tuple[str, ...] = tuple(name for _, name in _CLASSES)
 WORDNET_IDS: tuple[str, ...] = tuple(number for number, _ in _CLASSES)
 
 _WORDNET_ID = re.compile(r"n\d{8}")
+_LONGEST_SIDE = 2**16  # pixels
 _LARGEST = 2**24  # bytes; the largest real one has some 100,000
 _CURE = "unpack it again from the archive of the data set, or train with skip_damaged"
 
@@ -106,7 +107,7 @@ def read_annotation(
     Raises:
         FileNotFoundError: There is no such file.
         SampleError: The file is cut short, no annotation, or holds what cannot be: a box that is
-            reversed or outside the image, an unknown class.
+            reversed or outside the image, an unknown class, one track twice.
     """
     try:
         data = Path(path).read_bytes()
@@ -114,7 +115,7 @@ def read_annotation(
         raise FileNotFoundError(f"{path} is missing: {_CURE}") from None
     root = _parse(path, data)
     height, width = (_number(path, root, f"size/{side}") for side in ("height", "width"))
-    if height < 1 or width < 1:
+    if not (1 <= height <= _LONGEST_SIDE and 1 <= width <= _LONGEST_SIDE):
         raise SampleError(f"{path} says that its image is {height:g}x{width:g}: {_CURE}")
     rows, clipped, most = [], 0, 0.0
     for thing in root.iter("object"):
@@ -138,7 +139,13 @@ def read_annotation(
                     f"{_box(corners)}: correct it, or train with skip_damaged"
                 )
             clipped, most = clipped + 1, max(most, beyond)
-        rows.append((x1, y1, x2, y2, label, _track(path, thing)))
+        track = _track(path, thing)
+        if track >= 0 and any(track == row[5] for row in rows):
+            raise SampleError(
+                f"{path} has two objects with <trackid> {track}: give each object of a video a "
+                "number of its own, leave <trackid> out, or train with skip_damaged"
+            )
+        rows.append((x1, y1, x2, y2, label, track))
     return Annotation(int(height), int(width), rows, clipped, most)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dff.data.samples import SampleError
+from dff.data.samples import SampleError, read_text
 
 SETS: dict[str, tuple[str, ...]] = {
     "train": ("VID_train_15frames", "DET_train_30classes"),
@@ -17,7 +17,8 @@ SETS: dict[str, tuple[str, ...]] = {
 """The authors' lists of each split."""
 
 _SET = re.compile(r"(VID|DET)_(train|val)\w*")
-_NUMBER = re.compile(r"(\d+)\.(?:xml|JPEG)")
+_NUMBER = re.compile(r"(\d{6})\.(?:xml|JPEG)")
+_MOST_FRAMES = 10**6
 
 Wanted = dict[str, list[int]]
 """Snippet name -> numbers of its labelled frames, in order."""
@@ -107,7 +108,7 @@ def _read_list(path: Path, kind: str) -> Wanted:
     """
     numbers: dict[str, list[int]] = defaultdict(list)
     videos = path.stem.endswith("_videos")
-    for at, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for at, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split()
         try:
             if not words:
@@ -116,10 +117,14 @@ def _read_list(path: Path, kind: str) -> Wanted:
                 numbers[f"DET/{words[0]}"] = [0]
             elif kind == "VID" and len(words) == 4:
                 start, length = int(words[2]), int(words[3])
+                if not 0 <= start <= start + length <= _MOST_FRAMES:
+                    raise ValueError
                 frames = range(start, start + length) if videos else [start]
                 numbers[f"VID/{words[0]}"].extend(frames)
             elif kind == "VID" and len(words) <= 2:
                 folder, frame = words[0].rsplit("/", 1)
+                if not 0 <= int(frame) <= _MOST_FRAMES:
+                    raise ValueError
                 numbers[f"VID/{folder}"].append(int(frame))
             else:
                 raise ValueError
@@ -144,6 +149,11 @@ def _annotated(root: Path, part: str) -> Wanted:
             found |= {f"{name}/{file.removesuffix('.xml')}": [0] for file in files}
         elif numbers := [int(m[1]) for file in files if (m := _NUMBER.fullmatch(file))]:
             found[name] = sorted(numbers)
+        elif files:
+            raise SampleError(
+                f"{folder} holds {files[0]}: frames and annotations of a video are called by six "
+                "digits, 000000.xml and 000000.JPEG onwards"
+            )
     return found
 
 

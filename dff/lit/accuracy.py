@@ -69,7 +69,8 @@ class GapAccuracy(nn.Module):
         result = {}
         for head, metric in self.metrics.items():
             if head == "segmentation":
-                confusion = metric.compute()
+                # torchmetrics makes a number of a single value
+                confusion = metric.compute().view(len(metric.gaps), *[metric.num_classes] * 2)
                 by_gap, by_class = mean_iou(confusion), class_iou(confusion.sum(0))
             else:
                 scores = metric.compute()
@@ -97,8 +98,9 @@ def truth_size(batch: dict[str, Any]) -> tuple[int, int]:
     Raises:
         ValueError: The frames of the batch differ in size.
     """
-    if (batch["size"] != batch["size"][0]).any():
-        sizes = sorted({f"{h}x{w}" for h, w in batch["size"].tolist()})
+    before = batch.get("frame_size", batch["size"])  # resized, they may be of one size
+    if any((sizes != sizes[0]).any() for sizes in (batch["size"], before)):
+        sizes = sorted({f"{h}x{w}" for h, w in before.tolist()})
         raise ValueError(
             f"frames of {' and '.join(sizes)} in one batch of evaluation: "
             "set --data.val_batch_size 1"

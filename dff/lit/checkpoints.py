@@ -1,7 +1,7 @@
 """Checkpoints: what a training keeps, the newest of a run, and a model or its flow from a file."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import lightning as L
 import torch
@@ -61,14 +61,8 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
             f"nothing to learn, {', '.join(hand_made)}"
         )
     file = Path(file)
-    if not file.is_file():
-        raise FileNotFoundError(f"no checkpoint at {file}: scripts/fit.py writes them to runs/")
     cure = "give a checkpoint that scripts/fit.py wrote for a LitDFF model"
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for a file that is not its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{file} cannot be read as a checkpoint ({reason}): {cure}") from error
+    checkpoint = _read(file, cure)
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not isinstance(settings, dict) or "feature_network" not in settings:
         kind = (
@@ -92,6 +86,33 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
         module.model.flow_network = presets.flow_network(flow_network)
         module.hparams.flow_network = flow_network  # what is saved from here on is another model
     return module.eval()
+
+
+def check_continued(file: str | Path, model: str) -> None:
+    """Checks that a training can go on from a file.
+
+    Args:
+        file: What `--ckpt_path` names.
+        model: Class of the model that is trained.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint of a training, or cannot be read.
+    """
+    cure = f"give a checkpoint that scripts/fit.py wrote for a {model} model"
+    checkpoint = _read(Path(file), cure, mmap=True)
+    if not isinstance(checkpoint, dict) or not {"loops", "optimizer_states"} <= checkpoint.keys():
+        raise ValueError(f"{file} is no checkpoint that a training can go on from: {cure}")
+
+
+def _read(file: Path, cure: str, mmap: bool = False) -> Any:
+    if not file.is_file():
+        raise FileNotFoundError(f"no checkpoint at {file}: scripts/fit.py writes them to runs/")
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # torch raises half a dozen types for a file that is not its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{file} cannot be read as a checkpoint ({reason}): {cure}") from error
 
 
 def load_flow_network(

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
-from dff.lit.checkpoints import Checkpoints, last_checkpoint
+from dff.lit.checkpoints import Checkpoints, check_continued, last_checkpoint
 from dff.lit.flow_quality import FlowMonitor
 from dff.lit.panels import Panels
 from dff.lit.predictor import VideoPredictor
@@ -67,12 +67,17 @@ class FitCLI(LightningCLI):
             }
         )
 
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the settings as given; Lightning would put the checkpoint's in their place."""
+
     def before_instantiate_classes(self) -> None:
         """Chooses loggers, and resolves `--ckpt_path last` to the run's newest checkpoint."""
         config = self.config["fit"]
         if config.ckpt_path == "last":
             # Lightning would only warn, and begin again from nothing.
             config.ckpt_path = str(last_checkpoint(Path(config.output) / config.name))
+        if config.ckpt_path is not None:
+            check_continued(config.ckpt_path, config.model.class_path.rpartition(".")[2])
         if config.trainer.logger in (None, True):
             config.trainer.logger = default_loggers(config.output, config.name)
 

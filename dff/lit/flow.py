@@ -15,6 +15,7 @@ from dff.lit.metrics import (
     counted_here,
     flow_in_image_pixels,
 )
+from dff.lit.pair_data import PairData
 from dff.models import presets
 from dff.models.flownet import FLOW_UNIT
 from dff.models.weights import load_weights
@@ -88,6 +89,8 @@ class LitFlow(optimizers.ClipsGradients):
         if stage in ("fit", "validate"):
             data = self.trainer.datamodule
             check_data(data, self.hparams.object_weight if stage == "fit" else 1.0)
+            if stage == "fit" and isinstance(data, PairData):
+                _check_truth(data)
             self.val_gaps = list(data.val_gaps)
             self.error = GapEndPointError(self.val_gaps)
             self.speed_error = SpeedEndPointError()
@@ -163,6 +166,14 @@ def check_data(data: L.LightningDataModule, object_weight: float) -> None:
         raise ValueError(
             f"object_weight={object_weight:g} weighs the pixels of moving things by their labels, "
             f"and {name} has none: set --model.object_weight 1, or use Streets"
+        )
+
+
+def _check_truth(data: PairData) -> None:
+    if all(snippet.truth is None for snippet in data.snippets("train")):
+        raise ValueError(
+            f"{type(data).__name__} knows no true flow of its training videos, so a flow network "
+            "would learn nothing from it: use Streets, FlyingChairs or DrawnPairs"
         )
 
 

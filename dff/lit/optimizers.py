@@ -1,5 +1,6 @@
 """One optimiser for both kinds of training, with a learning-rate factor for each part."""
 
+import math
 from typing import Any, Literal
 
 import lightning as L
@@ -111,7 +112,10 @@ def configure(
         raise ValueError("adamw with one cycle wants an end: set --trainer.max_steps or max_epochs")
     adamw = torch.optim.AdamW(settings, lr=lr, **fast)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        adamw, [group["lr"] for group in settings], total_steps=total_steps, pct_start=0.2
+        adamw,
+        [group["lr"] for group in settings],
+        total_steps=total_steps,
+        pct_start=0.2 if total_steps != 5 else 0.25,  # a rise of one step is divided by zero
     )
     return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -119,6 +123,7 @@ def configure(
 def configure_module(module: L.LightningModule, network: nn.Module) -> dict[str, Any]:
     """`configure` with the settings that a LightningModule keeps and its trainer's length."""
     h = module.hparams
+    length = module.trainer.estimated_stepping_batches  # infinite where only time ends it
     return configure(
         network,
         optimizer=h.optimizer,
@@ -127,7 +132,7 @@ def configure_module(module: L.LightningModule, network: nn.Module) -> dict[str,
         momentum=h.momentum,
         milestones=h.milestones or [],
         factors=h.get("lr_factors") or {},
-        total_steps=int(module.trainer.estimated_stepping_batches),
+        total_steps=-1 if math.isinf(length) else int(length),
         decay=h.decay,
     )
 

@@ -85,6 +85,11 @@ class PairData(L.LightningDataModule):
                 f"{type(self).__name__} knows no boxes: set --data.with_boxes to false, or use "
                 "Streets, Cityscapes or ImageNetVID"
             )
+        if min(batch_size, val_batch_size) < 1 or min(val_gaps, default=0) < 0:
+            raise ValueError(
+                f"batch_size {batch_size}, val_batch_size {val_batch_size}, val_gaps "
+                f"{list(val_gaps)}: wanted batches of at least 1 pair, and gaps from 0"
+            )
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers = num_workers
         self.gaps, self.gap_0_share, self.clamp_gaps = gaps, gap_0_share, clamp_gaps

@@ -123,9 +123,11 @@ class Panels(L.Callback):
             log_boxes(trainer, "val/boxes", boxes, pl_module.box_classes)
 
     def _choose(self, trainer: L.Trainer) -> list[dict[str, Tensor]]:
-        """Pairs spread over the held-out split, at the largest gap that validation uses."""
-        gap = max(trainer.datamodule.val_gaps)
-        pairs = trainer.datamodule.evaluation_pairs([gap]).dataset
+        """Pairs spread over the held-out split, at the largest gap that validation finds."""
+        data = trainer.datamodule
+        pairs = data.evaluation_pairs(data.val_gaps).dataset
+        if hasattr(pairs, "entries"):  # the pairs of a flow data set have one gap
+            pairs = data.evaluation_pairs([int(pairs.entries[:, 2].max())]).dataset
         step = max(1, len(pairs) // self.pairs)
         chosen = [pairs[i] for i in range(step // 2, len(pairs), step)][: self.pairs]
         return [

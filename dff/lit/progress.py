@@ -43,7 +43,7 @@ class Throughput(L.Callback):
         batch_idx: int,
     ) -> None:
         """The work ends; figures go out as often as the loggers ask."""
-        logs = trainer.global_step % trainer.log_every_n_steps == 0
+        logs = trainer.log_every_n_steps and trainer.global_step % trainer.log_every_n_steps == 0
         if logs and torch.cuda.is_available():
             torch.cuda.synchronize()
         self._ended = time.perf_counter()

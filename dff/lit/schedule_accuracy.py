@@ -1,5 +1,6 @@
 """Accuracy of the fixed key schedule (paper, Sec. 5): all ways to propagate over the same pairs."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -38,12 +39,14 @@ def schedule_accuracy(
         For each head (`miou`, `map`) the ways, each a list by gap, and the motion groups of "full"
         where motion is known; `epe` and `epe_zero` by gap, in image pixels. NaN where nothing was
         counted. `map_runs` is the mAP of one run over whole snippets from their first frame on,
-        ImageNet VID's own protocol, for the key durations 1, 2, .. that the gaps allow.
+        ImageNet VID's own protocol, for the key durations 1, 2, .. that the gaps allow; NaN where
+        the labelled frames lie at some offsets twice as often as at others, for it would be theirs.
     """
     gaps, model = list(gaps), module.model
     durations = [n for n in range(1, len(gaps) + 1) if set(range(n)) <= set(gaps)]
     with_runs = [head for head in module.loss_weights if head == "detection"]
     runs = module.new_accuracy(durations, with_runs).to(module.device)
+    offsets = torch.zeros(len(durations), len(durations), dtype=torch.int64)
     accuracy = {how: module.new_accuracy(gaps).to(module.device) for how in ways}
     errors = GapEndPointError(gaps).to(module.device)
     for batch in batches:
@@ -63,9 +66,11 @@ def schedule_accuracy(
             found = model.predict(carried, size, frame)
             accuracy[how].update(found, batch, every)
             if with_runs and how == "full":
-                for duration in durations:
+                for row, duration in enumerate(durations):
                     counted = batch | {"gap": torch.full_like(gap, duration)}
-                    runs.update(found, counted, gap == batch["place"] % duration)
+                    taken = gap == batch["place"] % duration
+                    runs.update(found, counted, taken)
+                    offsets[row] += torch.bincount(gap[taken].cpu(), minlength=len(durations))
         if with_flow:
             flow = flow_in_image_pixels(flow, frame, batch["flow"].shape[-2:])
             errors.update(flow, batch["flow"], batch["flow_known"], gap)
@@ -76,11 +81,25 @@ def schedule_accuracy(
             for group in [g for g in GROUPS if g in result and how == "full"]:
                 report[MEASURES[head]][group] = result[group].tolist()
     for head, result in runs.compute().items():
-        report[f"{MEASURES[head]}_runs"] = result["by_gap"].tolist()
+        even = _evenly_covered(offsets.to(module.device))
+        report[f"{MEASURES[head]}_runs"] = result["by_gap"].where(even, math.nan).tolist()
     if with_flow:
         epe, epe_zero = errors.compute()
         report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
     return report
+
+
+def _evenly_covered(offsets: Tensor) -> Tensor:
+    """Whether no offset of a key duration has twice the frames of another, over all processes.
+
+    Args:
+        offsets: (D, D) frames of a run with key duration 1 .. D, by offset.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(offsets)
+    rows = [row[:duration] for duration, row in enumerate(offsets.cpu(), 1)]
+    # a few labelled frames cannot lie evenly
+    return torch.tensor([bool(row.max() <= 2 * row.min() + 1) for row in rows])
 
 
 def batches_on(

@@ -168,8 +168,9 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], list[str], Any
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no state dict: save network.state_dict() instead")
     # torch.compile wraps a network in one more name.
-    tensors = {k.replace("_orig_mod.", ""): v for k, v in state.items() if isinstance(v, Tensor)}
-    return tensors, [str(k) for k, v in state.items() if not isinstance(v, Tensor)], div_flow
+    named = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    tensors = {k.replace("_orig_mod.", ""): v for k, v in named.items()}
+    return tensors, [str(k) for k in state if k not in named], div_flow
 
 
 def from_official(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], list[str]]:

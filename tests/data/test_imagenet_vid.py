@@ -350,11 +350,25 @@ def test_boxes_are_those_of_the_stored_pixels(root):
         (["what is this"], r"VID_train_15frames\.txt, line 1: 'what is this' is no line"),
         (["", f"{FIRST[4:]} 1 x 12"], r"line 2: .* is no line of such a list; copy it again"),
         (["../../secret 1 1 1"], "line 1: .* leaves the data set"),
+        ([f"{FIRST[4:]} 1 99999999999 12"], "line 1: .* is no line"),
     ],
 )
 def test_a_line_that_is_none_is_named(root, lines, message):
     write_list(root, "VID_train_15frames", *lines)
     with pytest.raises(SampleError, match=message):
+        find_snippets(root, "train")
+
+
+def test_frames_that_are_not_called_by_six_digits_are_told(root):
+    write_frame(root, "VID/train/other/00001", [(0, 0, (1, 1, 9, 9))])
+    with pytest.raises(SampleError, match=r"other holds 00001\.xml: .* six digits"):
+        find_snippets(root, "train", sets=["VID_train"])
+
+
+def test_a_list_in_another_encoding_is_named(root):
+    (root / "ImageSets").mkdir(exist_ok=True)
+    (root / "ImageSets" / "VID_train_15frames.txt").write_bytes("caf\xe9 1 1 1".encode("latin-1"))
+    with pytest.raises(SampleError, match=r"VID_train_15frames\.txt is no UTF-8 text"):
         find_snippets(root, "train")
 
 

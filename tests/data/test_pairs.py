@@ -367,6 +367,30 @@ def test_a_sampler_with_a_wrong_argument_is_named(arguments, message):
         DrawSampler(**arguments)
 
 
+def test_a_frame_too_small_for_the_flow_network_is_named_or_skipped(make):
+    snippets = [make("small", [1], [1], size=(50, 80)), make("large", [1], [1])]
+    with pytest.raises(SampleError, match=r"50x80 is too small.*skip_damaged.*small_1\.png"):
+        TrainingPairs(snippets, READ, PLAIN, gaps=(0, 0))[0, 0]
+    pairs = TrainingPairs(snippets, READ, PLAIN, gaps=(0, 0), skip_damaged=True)
+    assert (pairs[0, 0]["index"], pairs[0, 0]["skipped"]) == (1, 1)
+    # resized it is large enough
+    larger = TrainingTransform(None, flip=0, short_side=100, longest=200)
+    assert TrainingPairs(snippets, READ, larger, gaps=(0, 0))[0, 0]["size"].tolist() == [100, 160]
+    long = TrainingTransform(None, flip=0, short_side=90, longest=100)
+    with pytest.raises(SampleError, match="shown as 62x100"):
+        TrainingPairs(snippets, READ, long, gaps=(0, 0))[0, 0]
+
+
+def test_truth_that_cannot_be_read_is_damage_too(make):
+    class Gone:
+        def flow(self, current, key):
+            raise FileNotFoundError("flow.npz is missing")
+
+    snippets = [make("a", [1, 2], [2], Gone()), make("b", [1, 2], [2], Shift())]
+    pairs = TrainingPairs(snippets, READ, PLAIN, gaps=(1, 1), skip_damaged=True, with_flow=True)
+    assert (pairs[0, 0]["index"], pairs[0, 0]["skipped"]) == (1, 1)
+
+
 @pytest.mark.skipif(not MINI.is_dir(), reason=f"no real Cityscapes frames at {MINI}")
 def test_real_frames_become_pairs():
     transform = TrainingTransform((769, 769), scale=(0.7, 1.5), colour=0.2)

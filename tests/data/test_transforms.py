@@ -195,7 +195,7 @@ def test_a_wrong_argument_is_named(arguments, message):
 
 
 def test_a_frame_too_small_for_the_networks_is_named():
-    with pytest.raises(ValueError, match="a size of 48x64 is too small"):
+    with pytest.raises(ValueError, match="a frame of 48x64 is too small"):
         TrainingTransform(None)(pair(smooth(48, 64), smooth(48, 64)), 0)
 
 

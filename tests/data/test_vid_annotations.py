@@ -62,6 +62,8 @@ WRONG = {
     r"has 'one' as <bndbox/ymin>": annotation([(0, 0, (1, "one", 5, 5))]),
     r"has 1e\+99 as <trackid>": annotation([(0, "1e99", (1, 1, 5, 5))]),
     r"image is 0x112": annotation([], size=(0, 112)),
+    r"image is 1e\+10x112": annotation([], size=(10**10, 112)),
+    r"two objects with <trackid> 3: .*": annotation([(0, 3, (1, 1, 5, 5)), (1, 3, (2, 2, 9, 9))]),
     r"a box that ends before it begins, x 9 to 5, y 1 to 5": annotation([(0, 0, (9, 1, 5, 5))]),
     r"ends before it begins, x 1 to 5, y 9 to 5": annotation([(0, 0, (1, 9, 5, 5))]),
     r"a box outside its image of 80x112, x 112 to 120": annotation([(0, 0, (112, 1, 120, 5))]),
@@ -78,7 +80,7 @@ WRONG = {
 def test_a_file_that_cannot_be_used_is_named_with_reason_and_cure(write, message):
     with pytest.raises(SampleError, match=rf"a\.xml.*{message}.*") as caught:
         read_annotation(write(WRONG[message]))
-    assert any(cure in str(caught.value) for cure in ("unpack it again", "correct it"))
+    assert any(cure in str(caught.value) for cure in ("unpack it again", "correct it", "give each"))
     assert "\n" not in str(caught.value)
 
 
@@ -92,7 +94,7 @@ def test_a_missing_or_huge_file_is_named(tmp_path, write, monkeypatch):
 
 def test_many_files_are_flat_arrays_and_damage_is_told(write):
     paths = [
-        write(annotation([GOOD, GOOD]), "a.xml"),
+        write(annotation([GOOD, (0, 4, GOOD[2])]), "a.xml"),
         write("<annotation>", "b.xml"),
         write(annotation([], size=(50, 60)), "c.xml"),
         write(annotation([(8, 1, (0, 0, 112, 10))]), "d.xml"),
@@ -101,7 +103,7 @@ def test_many_files_are_flat_arrays_and_damage_is_told(write):
     assert found.sizes.tolist() == [[80, 112], [0, 0], [50, 60], [80, 112]]
     assert found.counts.tolist() == [2, 0, 0, 1]
     assert found.corners.tolist() == [[5, 6, 70, 60]] * 2 + [[0, 0, 111, 10]]
-    assert found.labels.tolist() == [0, 0, 8] and found.tracks.tolist() == [3, 3, 1]
+    assert found.labels.tolist() == [0, 0, 8] and found.tracks.tolist() == [3, 4, 1]
     assert list(found.problems) == [1] and "b.xml is cut short" in found.problems[1]
     assert (found.clipped, found.beyond) == (1, 1)
     assert found.corners.dtype == np.float32 and found.labels.dtype == np.uint8

@@ -60,6 +60,17 @@ def test_gaps_that_no_frame_has_are_refused(small_streets):
         small_streets().evaluation_pairs([50])
 
 
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"val_batch_size": 0}, {"val_gaps": [-1, 0]}])
+def test_numbers_that_cannot_be_are_refused(small_streets, wrong):
+    with pytest.raises(ValueError, match=r"wanted batches of at least 1 pair, and gaps from 0"):
+        small_streets(**wrong)
+
+
+def test_evaluation_tells_the_size_of_the_frame_beside_that_of_the_picture(small_streets):
+    batch = next(iter(small_streets(val_short_side=80).evaluation_pairs([0])))
+    assert batch["size"].tolist() == [[80, 160]] and batch["frame_size"].tolist() == [[64, 128]]
+
+
 def test_true_flow_comes_only_where_asked(small_streets):
     data = small_streets()
     assert "flow" not in next(iter(data.evaluation_pairs([4])))

@@ -1,7 +1,9 @@
 """LitFlow: what it wants of its data, what it logs, what it starts from, what it draws."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -163,3 +165,21 @@ def test_a_panel_is_a_picture(still, trainer, tmp_path):
     run.fit(still, ShiftedPairs())
     (file,) = tmp_path.rglob("panels/step_000002.png")
     assert file.stat().st_size > 10_000
+
+
+def test_pictures_are_of_the_largest_gap_that_there_is(small_streets):
+    data = small_streets(val_gaps=[0, 4, 50])
+    chosen = Panels(2)._choose(SimpleNamespace(datamodule=data))
+    assert [int(batch["gap"]) for batch in chosen] == [4, 4]
+
+
+def test_videos_without_true_flow_teach_nothing_and_are_refused(
+    small_streets, trainer, monkeypatch
+):
+    data = small_streets(with_flow=True)
+    known = data.snippets
+    monkeypatch.setattr(
+        data, "snippets", lambda split: [replace(s, truth=None) for s in known(split)]
+    )
+    with pytest.raises(ValueError, match="Streets knows no true flow of its training videos"):
+        trainer(max_steps=1).fit(LitFlow("flownet_half"), data)

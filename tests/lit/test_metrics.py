@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.utils.data import DistributedSampler
 
+from dff.lit.accuracy import GapAccuracy, truth_size
 from dff.lit.metrics import (
     GapConfusion,
     GapEndPointError,
@@ -26,6 +27,23 @@ def test_ignored_pixels_leave_no_trace_in_rows_or_columns():
     metric = GapConfusion([0], 3)
     metric.update(torch.tensor([[[0, 1, 2]]]), torch.tensor([[[0, 255, 255]]]), torch.tensor([0]))
     assert metric.compute().sum() == 1 and metric.compute()[0, 0, 0] == 1
+
+
+def test_one_class_at_one_gap():
+    """torchmetrics makes a number of a result of one value."""
+    accuracy = GapAccuracy(["segmentation"], [0], 1, 1)
+    batch = {"gap": torch.tensor([0]), "mask": torch.zeros(1, 2, 3, dtype=torch.uint8)}
+    batch["size"] = torch.tensor([[2, 3]])
+    found = {"segmentation": torch.zeros(1, 2, 3, dtype=torch.uint8)}
+    accuracy.update(found, batch, torch.tensor([True]))
+    assert accuracy.compute()["segmentation"]["by_gap"].tolist() == [1.0]
+
+
+def test_frames_that_only_became_of_one_size_share_no_batch():
+    batch = {"size": torch.tensor([[64, 128]] * 2), "mask": torch.zeros(2, 256, 512)}
+    batch["frame_size"] = torch.tensor([[128, 256], [256, 512]])
+    with pytest.raises(ValueError, match=r"128x256 and 256x512 in one batch.*val_batch_size 1"):
+        truth_size(batch)
 
 
 def test_gaps_are_kept_apart_and_sums_are_exact_over_any_split():

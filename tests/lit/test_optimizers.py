@@ -117,6 +117,29 @@ def test_one_cycle_peaks_at_the_rate_of_each_part():
     assert peaks == {"head": pytest.approx(0.1), "body": pytest.approx(1.0)}
 
 
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_a_cycle_of_any_length(steps):
+    made = configure(Model(), **settings(optimizer="adamw", total_steps=steps))
+    for _ in range(steps - 1):
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert made["optimizer"].param_groups[0]["lr"] > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_where_time_alone_ends_a_training_only_a_cycle_is_refused(
+    optimizer, small_module, small_streets, trainer
+):
+    """Lightning then tells an endless number of steps."""
+    module = small_module(optimizer=optimizer, milestones=[10])
+    endless = trainer(max_steps=-1, max_epochs=-1, max_time={"seconds": 1}, limit_val_batches=0)
+    if optimizer == "sgd":
+        endless.fit(module, small_streets())
+    else:
+        with pytest.raises(ValueError, match=r"wants an end: set --trainer\.max_steps"):
+            endless.fit(module, small_streets())
+
+
 def test_nothing_to_train_and_no_end_are_refused():
     model = Model()
     with pytest.raises(ValueError, match="wants an end"):

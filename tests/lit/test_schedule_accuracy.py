@@ -48,8 +48,8 @@ def test_any_model_serves_and_copying_is_copying(small_module, small_streets):
     assert count("full")["miou"]["full"] == both["miou"]["copy"]
 
 
-def test_one_run_takes_each_frame_once_at_its_offset():
-    """A detector that finds its box where place + gap is even, on one snippet of six frames."""
+def one_snippet(places, gaps):
+    """A detector that finds its box where place + gap is even, and pairs of one snippet."""
     box = torch.tensor([10.0, 10.0, 60.0, 60.0])
 
     class Model:
@@ -67,7 +67,7 @@ def test_one_run_takes_each_frame_once_at_its_offset():
         loss_weights={"detection": 1.0},
         new_accuracy=lambda gaps, heads=("detection",): GapAccuracy(list(heads), gaps, 1, 1),
     )
-    pairs = [(place, gap) for place in range(6) for gap in range(3) if gap <= place]
+    pairs = [(place, gap) for place in places for gap in gaps if gap <= place]
     place, gap = torch.tensor(pairs).T
     count = len(pairs)
     batch = {
@@ -79,11 +79,29 @@ def test_one_run_takes_each_frame_once_at_its_offset():
         "box_labels": torch.zeros(count, 1, dtype=torch.long),
         **{"place": place, "gap": gap, "index": torch.arange(count)},
     }
+    return module, batch
+
+
+def test_one_run_takes_each_frame_once_at_its_offset():
+    module, batch = one_snippet(range(6), range(3))
     accuracy = schedule_accuracy(module, [batch], [0, 1, 2])
     assert accuracy["map"]["full"] == pytest.approx([3 / 6, 3 / 5, 2 / 4])
     assert accuracy["map_runs"] == pytest.approx([3 / 6, 6 / 6, 3 / 6])
     row = at_key_duration(accuracy, 2)
     assert row["map_run"] == 1.0 and row["map_mean"] == pytest.approx(0.55)
-    batch = {name: value[gap != 1] for name, value in batch.items()}
+    batch = {name: value[batch["gap"] != 1] for name, value in batch.items()}
     apart = schedule_accuracy(module, [batch], [0, 2])  # without gap 1 there is no run of l = 2
     assert apart["map_runs"] == pytest.approx([3 / 6])
+
+
+ALL = [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("every", "known"), [(1, ALL), (4, [1, 3, 5]), (5, [1, 2, 3, 4]), (7, ALL)]
+)
+def test_a_run_is_of_all_offsets_alike_or_no_figure(every, known):
+    """Every 4th frame lies at one offset of l = 2 and of l = 4 alone."""
+    module, batch = one_snippet(range(every - 1, 140, every), range(5))
+    runs = schedule_accuracy(module, [batch], range(5))["map_runs"]
+    assert [duration for duration, run in enumerate(runs, 1) if not math.isnan(run)] == known
