@@ -1,4 +1,4 @@
-"""Image and label files, read strictly: a damaged file is an error, never a half-grey picture."""
+"""Image and label files, read strictly: damage that a file shows is an error, not a picture."""
 
 import os
 import re

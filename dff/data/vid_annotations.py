@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +59,7 @@ class Annotation(NamedTuple):
     """What one annotation file says.
 
     `height`, `width`: of the image. `rows`: (x1, y1, x2, y2, class, track) for each box, inside the
-    image, all inclusive; track -1 where the file has none.
+    image, all inclusive; track -1 where the file has none, or one for several objects.
     `clipped`, `beyond`: how many boxes reached beyond the image, and by how many pixels at most.
     """
 
@@ -107,7 +108,7 @@ def read_annotation(
     Raises:
         FileNotFoundError: There is no such file.
         SampleError: The file is cut short, no annotation, or holds what cannot be: a box that is
-            reversed or outside the image, an unknown class, one track twice.
+            reversed or outside the image, an unknown class.
     """
     try:
         data = Path(path).read_bytes()
@@ -139,13 +140,10 @@ def read_annotation(
                     f"{_box(corners)}: correct it, or train with skip_damaged"
                 )
             clipped, most = clipped + 1, max(most, beyond)
-        track = _track(path, thing)
-        if track >= 0 and any(track == row[5] for row in rows):
-            raise SampleError(
-                f"{path} has two objects with <trackid> {track}: give each object of a video a "
-                "number of its own, leave <trackid> out, or train with skip_damaged"
-            )
-        rows.append((x1, y1, x2, y2, label, track))
+        rows.append((x1, y1, x2, y2, label, _track(path, thing)))
+    # some tools give all objects one number, which tells nothing of where they go
+    count = Counter(row[5] for row in rows)
+    rows = [(*row[:5], row[5] if count[row[5]] == 1 else -1) for row in rows]
     return Annotation(int(height), int(width), rows, clipped, most)
 
 

@@ -76,7 +76,7 @@ class FitCLI(LightningCLI):
         if config.ckpt_path == "last":
             # Lightning would only warn, and begin again from nothing.
             config.ckpt_path = str(last_checkpoint(Path(config.output) / config.name))
-        if config.ckpt_path is not None:
+        if config.ckpt_path not in (None, "hpc") and "://" not in config.ckpt_path:
             check_continued(config.ckpt_path, config.model.class_path.rpartition(".")[2])
         if config.trainer.logger in (None, True):
             config.trainer.logger = default_loggers(config.output, config.name)
