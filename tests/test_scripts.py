@@ -78,6 +78,15 @@ def test_flags_stand_above_the_settings_in_a_checkpoint(tmp_path, monkeypatch):
     assert seen[0].model.init_args.lr == 0.5 and seen[0].model.init_args.feature_channels != 8
 
 
+def test_a_cycle_that_is_over_cannot_go_on(tmp_path):
+    file = tmp_path / "last.ckpt"
+    kept = {"loops": {}, "optimizer_states": [], "lr_schedulers": [{"total_steps": 20}]}
+    torch.save(kept, file)
+    words = ["--ckpt_path", str(file), "--trainer.max_steps", "30"]
+    with pytest.raises(ValueError, match=r"one cycle of 20 steps, and 30 go beyond: set"):
+        FitCLI(ROOT / "configs/streets.yaml", words)
+
+
 @pytest.mark.parametrize("content", [b"no checkpoint", {"state_dict": {}}, None])
 def test_what_no_training_can_go_on_from_is_named(content, tmp_path):
     file = tmp_path / "odd.ckpt"
@@ -144,6 +153,7 @@ def test_a_mistake_ends_in_one_clear_line(script, arguments, said, tmp_path):
         (MisconfigurationException("no such device"), 1, "error: no such device\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (SIGTERMException(), 143, "terminated\n"),
+        (RuntimeError("Error(s) in loading state_dict for X:\n\tsize of a.\n"), 1, "error: the c"),
         (RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated. "), 143, "term"),
     ],
 )

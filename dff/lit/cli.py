@@ -77,7 +77,9 @@ class FitCLI(LightningCLI):
             # Lightning would only warn, and begin again from nothing.
             config.ckpt_path = str(last_checkpoint(Path(config.output) / config.name))
         if config.ckpt_path not in (None, "hpc") and "://" not in config.ckpt_path:
-            check_continued(config.ckpt_path, config.model.class_path.rpartition(".")[2])
+            trainer = config.trainer
+            steps = trainer.max_steps if trainer.max_epochs in (None, -1) else -1
+            check_continued(config.ckpt_path, config.model.class_path.rpartition(".")[2], steps)
         if config.trainer.logger in (None, True):
             config.trainer.logger = default_loggers(config.output, config.name)
 
@@ -144,9 +146,17 @@ def run_script(main: Callable[[], int | None]) -> None:
     except SIGTERMException:  # Lightning has saved, and would end as if all were done
         _terminated()
     except RuntimeError as error:
-        if "is killed by signal: Terminated" not in str(error):
+        words = str(error)
+        if "is killed by signal: Terminated" in words:
+            _terminated()  # a cluster asks a job's loader processes too, and they end first
+        if "Error(s) in loading state_dict" not in words or os.environ.get("DFF_TRACEBACK"):
             raise
-        _terminated()  # a cluster asks a job's loader processes too, and they end first
+        print(
+            f"error: the checkpoint is of another model: {words.splitlines()[1].strip()} "
+            "Give the settings that it was trained with",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     sys.exit(code)
 
 
