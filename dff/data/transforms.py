@@ -66,20 +66,13 @@ class TrainingTransform:
         self.colour = ColourChange(colour) if colour else None
 
     def window(self, frame: tuple[int, int], rng: np.random.Generator) -> Window:
-        """Draws the window for a frame of this height and width.
-
-        Raises:
-            SampleError: The frame is too small, or too long for its width.
-        """
+        """Draws the window for a frame of this height and width."""
         size = self.size or frame
         zoom = rng.uniform(*self.scale)
         if self.short_side is not None:
             longest = None if self.longest is None else self.longest * zoom
             flip = bool(rng.random() < self.flip)
-            window = whole_frame(frame, self.short_side * zoom, longest, flip)
-            check_frame(frame, window.size)
-            return window
-        check_frame(frame, size)
+            return whole_frame(frame, self.short_side * zoom, longest, flip)
         # chosen first and resized after: resizing a whole 1024x2048 frame is most of the cost
         height, width = (max(1, round(side / zoom)) for side in size)
         top, left = (
@@ -95,9 +88,13 @@ class TrainingTransform:
             arrays: The pair; key and current may be one and the same array. Mask and flow have the
                 size of the frames.
             seed: All that the draw depends on.
+
+        Raises:
+            SampleError: The frames are too small, or too long for their width.
         """
         key, current = arrays["key"], arrays["current"]
         window = self.window(current.shape[:2], np.random.default_rng(seed))
+        check_frame(current.shape[:2], window.size)
         changed = {"mask": window.labels(arrays["mask"])} if "mask" in arrays else {}
         frames = [window.image(current)]
         if key is not current:

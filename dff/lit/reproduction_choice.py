@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant, network_pair
+from dff.models.presets import FlowNetworkName
 
 TABLES = ("2", "4", "5", "fig3", "flow")
-FLOWS = ("flownet", "flownet_half", "flownet_inception")
+FLOWS = get_args(FlowNetworkName)
 
 
 def choose(

@@ -27,9 +27,8 @@ def source_of(video: VideoInput) -> dict[str, Any]:
         except OSError:  # it will be told when it is opened
             continue
         size, modified = size + found.st_size, max(modified, found.st_mtime_ns)
-    first = video.frames[0] if video.frames else None
-    where = {"path": os.path.realpath(video.path), "first_frame": first}
-    return {**where, "bytes": size, "modified": modified}
+    path, first = _where(video)
+    return {"path": path, "first_frame": first, "bytes": size, "modified": modified}
 
 
 def own_names(folder: Path, videos: Sequence[VideoInput]) -> list[VideoInput]:
@@ -39,11 +38,13 @@ def own_names(folder: Path, videos: Sequence[VideoInput]) -> list[VideoInput]:
         folder: Of the results; need not exist.
         videos: As of `find_videos`.
     """
-    known = {_where(report["source"]): name for name, report in _reports(folder)}
+    known = {}
+    for name, report in _reports(folder):
+        known[report["source"]["path"], report["source"]["first_frame"]] = name
     taken: set[str] = set()
     named = []
     for video in videos:
-        name = known.get(_where(source_of(video)))
+        name = known.get(_where(video))
         if name is None:
             stem, dot, end = video.name.rpartition(".")
             # `a.boxes` with its report would have the name of the boxes of `a`
@@ -100,8 +101,8 @@ def _read(file: Path) -> dict[str, Any] | None:
     return report if ours and {"path", "first_frame"} <= report["source"].keys() else None
 
 
-def _where(source: dict[str, Any]) -> tuple[str, str | None]:
-    return source["path"], source["first_frame"]
+def _where(video: VideoInput) -> tuple[str, str | None]:
+    return os.path.realpath(video.path), video.frames[0] if video.frames else None
 
 
 def _exists(folder: Path, name: str) -> bool:

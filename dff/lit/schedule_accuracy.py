@@ -46,7 +46,8 @@ def schedule_accuracy(
     durations = [n for n in range(1, len(gaps) + 1) if set(range(n)) <= set(gaps)]
     with_runs = [head for head in module.loss_weights if head == "detection"]
     runs = module.new_accuracy(durations, with_runs).to(module.device)
-    offsets = torch.zeros(len(durations), len(durations), dtype=torch.int64)
+    numbers = torch.arange(len(durations), device=module.device)
+    offsets = torch.zeros_like(numbers).repeat(len(durations), 1)
     accuracy = {how: module.new_accuracy(gaps).to(module.device) for how in ways}
     errors = GapEndPointError(gaps).to(module.device)
     for batch in batches:
@@ -70,7 +71,7 @@ def schedule_accuracy(
                     counted = batch | {"gap": torch.full_like(gap, duration)}
                     taken = gap == batch["place"] % duration
                     runs.update(found, counted, taken)
-                    offsets[row] += torch.bincount(gap[taken].cpu(), minlength=len(durations))
+                    offsets[row] += (taken[:, None] & (gap[:, None] == numbers)).sum(0)
         if with_flow:
             flow = flow_in_image_pixels(flow, frame, batch["flow"].shape[-2:])
             errors.update(flow, batch["flow"], batch["flow_known"], gap)
@@ -81,7 +82,7 @@ def schedule_accuracy(
             for group in [g for g in GROUPS if g in result and how == "full"]:
                 report[MEASURES[head]][group] = result[group].tolist()
     for head, result in runs.compute().items():
-        even = _evenly_covered(offsets.to(module.device))
+        even = _evenly_covered(offsets)
         report[f"{MEASURES[head]}_runs"] = result["by_gap"].where(even, math.nan).tolist()
     if with_flow:
         epe, epe_zero = errors.compute()
