@@ -12,7 +12,8 @@ from typing import get_args
 import lightning as L
 
 from dff.data.cityscapes import CLASSES
-from dff.data.video import find_videos
+from dff.data.frame_times import checked_fps
+from dff.data.video import FOLDER_FPS, find_videos
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import Videos
@@ -40,6 +41,12 @@ def main() -> int:
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
     parser.add_argument("--longest", type=int, help="with it, most pixels of the longer side")
     parser.add_argument(
+        "--fps",
+        type=float,
+        default=FOLDER_FPS,
+        help=f"frames per second of folders of images ({FOLDER_FPS:g}); files have their own",
+    )
+    parser.add_argument(
         "--labels",
         choices=["train", "cityscapes", "none"],
         default="train",
@@ -63,6 +70,7 @@ def main() -> int:
     args = parser.parse_args()
 
     FixedSchedule(args.key_duration)
+    checked_fps(args.fps)
     keep_memory()
     module = load_model(args.checkpoint, args.flow_network)
     module.compiles = args.compile
@@ -82,7 +90,7 @@ def main() -> int:
         labels=args.labels,
         threshold=args.score,
     )
-    found = find_videos(args.inputs)
+    found = find_videos(args.inputs, args.fps)
     videos = own_names(writer.folder, found)
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:

@@ -1,13 +1,14 @@
 """Videos as intervals: a key frame with the frames that it serves, the unit of prediction."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from time import perf_counter
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dff.data.samples import Interval
+from dff.data.samples import Interval, TimedFrame
 from dff.data.transforms import EvaluationTransform
 from dff.data.video import Video, VideoError, VideoInput
 
@@ -82,8 +83,8 @@ class Intervals(IterableDataset):
             return
         # One interval is held back: whether it is the last shows only when the next one comes.
         held: Interval | None = None
-        frames: list[np.ndarray] = []
-        start, error, stream = 0, None, iter(video)
+        frames: list[TimedFrame] = []
+        start, error, stream = 0, None, video.timed()
         while error is None:
             began = perf_counter()
             wanted = self.key_duration
@@ -105,10 +106,10 @@ class Intervals(IterableDataset):
             yield {**held, "last": True}
 
     def _take(
-        self, stream: Iterator[np.ndarray], count: int
-    ) -> tuple[list[np.ndarray], str | None]:
+        self, stream: Iterator[TimedFrame], count: int
+    ) -> tuple[list[TimedFrame], str | None]:
         """Returns up to `count` frames, and why there are no more if that is an error."""
-        frames: list[np.ndarray] = []
+        frames: list[TimedFrame] = []
         try:
             while len(frames) < count and (frame := next(stream, None)) is not None:
                 frames.append(frame)
@@ -120,27 +121,31 @@ class Intervals(IterableDataset):
         self,
         source: VideoInput,
         video: Video | None,
-        frames: list[np.ndarray],
+        frames: list[TimedFrame],
         start: int,
         began: float,
         error: str | None,
     ) -> Interval:
         """Makes an interval; one with an error is the last."""
         names = video.frame_names if video else None
-        stacked = np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
+        pictures = [frame.picture for frame in frames]
+        stacked = np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3), np.uint8)
         interval = Interval(
             frames=torch.from_numpy(stacked).permute(0, 3, 1, 2),
             path=source.path,
             name=source.name,
             start=start,
             last=error is not None,
+            times=[frame.time for frame in frames],
+            end=frames[-1].end if frames else 0.0,
             fps=video.fps if video else 0.0,
             frame_count=video.frame_count if video else None,
+            pixel_aspect=video.pixel_aspect if video else Fraction(1),
             frame_names=None if names is None else names[start : start + len(frames)],
             decode_seconds=perf_counter() - began,
             error=error,
         )
-        if frames and (window := self.resizing.window(frames[0].shape[:2])):
-            resized = np.stack([window.image(frame) for frame in frames])
+        if pictures and (window := self.resizing.window(pictures[0].shape[:2])):
+            resized = np.stack([window.image(picture) for picture in pictures])
             interval["resized"] = torch.from_numpy(resized).permute(0, 3, 1, 2)
         return interval

@@ -5,13 +5,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
+from dff.data.frame_times import checked_fps
 from dff.data.images import natural_order, read_image
-from dff.data.samples import SampleError
+from dff.data.samples import SampleError, TimedFrame
 from dff.data.video_file import VideoError, VideoFile
 
 __all__ = ["FrameFolder", "Video", "VideoError", "VideoFile", "VideoInput"]
@@ -20,7 +22,7 @@ __all__ += ["find_videos", "open_video"]
 Backend = Literal["auto", "pyav", "decord"]
 
 FOLDER_FPS = 17.0
-"""Frames per second of a folder of images: that of Cityscapes."""
+"""Frames per second of a folder of images for which no other rate is given: that of Cityscapes."""
 
 _IMAGES = {".png", ".jpg", ".jpeg"}
 _VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts"}
@@ -33,8 +35,9 @@ class Video(Protocol):
 
     Attributes:
         path, name: Where it is, and its name without suffix.
-        fps: Frames per second.
+        fps: Frames per second, on average.
         size: (height, width) of every frame, in pixels, upright.
+        pixel_aspect: Width of a pixel by its height, upright.
         frame_count: A hint, often wrong in files; None if unknown.
         frame_names: Names of the images, without suffix unless that alone tells them apart; None
             for files.
@@ -44,11 +47,16 @@ class Video(Protocol):
     name: str
     fps: float
     size: tuple[int, int]
+    pixel_aspect: Fraction
     frame_count: int | None
     frame_names: list[str] | None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields each frame once, (H, W, 3) uint8 RGB; raises VideoError where it is damaged."""
+        ...
+
+    def timed(self) -> Iterator[TimedFrame]:
+        """Yields the same frames with their times."""
         ...
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -67,8 +75,11 @@ class FrameFolder:
     Raises:
         FileNotFoundError: There is no such folder.
         PermissionError: It may not be read.
+        ValueError: The rate is not a positive number.
         VideoError: It holds no image, or the first one is damaged.
     """
+
+    pixel_aspect = Fraction(1)
 
     def __init__(
         self,
@@ -78,7 +89,7 @@ class FrameFolder:
     ) -> None:
         self.path = os.fspath(path)
         self.name = Path(self.path).resolve().name
-        self.fps = fps
+        self.fps = checked_fps(fps)
         names = _entries(self.path)[0] if frames is None else frames
         if not names:
             raise VideoError(
@@ -96,7 +107,13 @@ class FrameFolder:
         Raises:
             VideoError: An image is damaged, or not of the first one's size.
         """
-        return (self._image(index, self.size) for index in range(len(self._files)))
+        return (frame.picture for frame in self.timed())
+
+    def timed(self) -> Iterator[TimedFrame]:
+        """Yields each frame with its time: they follow each other evenly."""
+        for index in range(len(self._files)):
+            picture = self._image(index, self.size)
+            yield TimedFrame(picture, index / self.fps, (index + 1) / self.fps)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Returns frames by number from 0, (n, H, W, 3) uint8 RGB, in any order.
@@ -149,11 +166,13 @@ class VideoInput:
         path: File or folder.
         name: Unique among the inputs, and safe as a file name.
         frames: File names of the images in order, where `path` is a folder.
+        fps: Frames per second of the images; a file has its own.
     """
 
     path: str
     name: str
     frames: tuple[str, ...] | None = None
+    fps: float = FOLDER_FPS
 
     @property
     def frame_names(self) -> list[str] | None:
@@ -163,11 +182,11 @@ class VideoInput:
     def open(self, backend: Backend = "auto") -> Video:
         """Opens it; raises what `open_video` raises."""
         if self.frames is not None:
-            return FrameFolder(self.path, self.frames)
+            return FrameFolder(self.path, self.frames, self.fps)
         return open_video(self.path, backend)
 
 
-def find_videos(inputs: Sequence[str | os.PathLike]) -> list[VideoInput]:
+def find_videos(inputs: Sequence[str | os.PathLike], fps: float = FOLDER_FPS) -> list[VideoInput]:
     """Turns what a person typed into videos, in a fixed order.
 
     A folder that holds images is one video; one of Cityscapes frames (city_sequence_frame) is a
@@ -176,14 +195,17 @@ def find_videos(inputs: Sequence[str | os.PathLike]) -> list[VideoInput]:
 
     Args:
         inputs: Files, folders of images, folders of these, and globs (`clips/**/*.mp4`).
+        fps: Frames per second of folders of images.
 
     Raises:
         FileNotFoundError: A path is missing, a glob matches nothing, or a folder holds no video.
         PermissionError: A folder may not be read.
+        ValueError: The rate is not a positive number.
         VideoError: An input is a single image.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
+    checked_fps(fps)
     found: dict[tuple[str, str], VideoInput] = {}
     for given in inputs:
         for path in _matches(os.path.expanduser(os.fspath(given))):
@@ -191,7 +213,8 @@ def find_videos(inputs: Sequence[str | os.PathLike]) -> list[VideoInput]:
                 found.setdefault((os.path.realpath(video.path), (video.frames or "?")[0]), video)
     taken: set[str] = set()
     return [
-        VideoInput(video.path, _unique(video.name, taken), video.frames) for video in found.values()
+        VideoInput(video.path, _unique(video.name, taken), video.frames, float(fps))
+        for video in found.values()
     ]
 
 

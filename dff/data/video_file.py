@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -12,13 +14,15 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from dff.data.frame_table import FrameTable, scan_frames
+from dff.data.frame_times import FrameClock, count_frames, header_end
+from dff.data.samples import TimedFrame
+from dff.data.video_colours import matrix_of
 
 RE_ENCODE = "re-encode it (ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p NEW.mp4)"
-DEFAULT_FPS = 25.0
 
 
 class VideoError(ValueError):
@@ -47,11 +51,11 @@ class VideoFile:
         backend: What `read` uses.
 
     Attributes:
-        size: (height, width) in pixels after the rotation that the file asks for. Pixel aspect
-            ratio and mirroring are not applied.
+        size: (height, width) in pixels after the rotation that the file asks for. Mirroring is
+            not applied.
+        pixel_aspect: Width of a pixel by its height, upright; frames are not stretched to it.
         fps: Average rate; 25 where the file has none.
-        frame_count: As the header says, or duration times rate; None if neither is there.
-            A hint only.
+        frame_count: As the header says, or as many as there are packets. A hint only.
         frame_names: None; folders of frames have them.
 
     Raises:
@@ -74,9 +78,7 @@ class VideoFile:
         self._table_made = False
         self._check_file()
         with self._open("SLICE") as (container, stream):
-            self.fps = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
-            seconds = (container.duration or 0) / av.time_base
-            self.frame_count = stream.frames or round(seconds * self.fps) or None
+            aspect = stream.sample_aspect_ratio or Fraction(1)
             try:
                 first = next(container.decode(stream), None)
             except (av.FFmpegError, EOFError) as error:
@@ -92,9 +94,31 @@ class VideoFile:
         self._stored_size = (first.height, first.width)
         turned = _quarter_turns(first) % 2
         self.size = self._stored_size[::-1] if turned else self._stored_size
+        self.pixel_aspect = 1 / aspect if turned else aspect
+        # decord takes BT.601 where the file names no matrix.
+        self._decord_colours = matrix_of(first) in (None, Colorspace.ITU601)
+
+    @property
+    def fps(self) -> float:
+        """Average rate, frames by duration."""
+        return self._counted[0]
+
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames there seem to be."""
+        return self._counted[1]
+
+    @cached_property
+    def _counted(self) -> tuple[float, int | None]:
+        with self._open("SLICE") as (container, stream):
+            return count_frames(container, stream)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yields each frame once, in order, (H, W, 3) uint8 RGB; memory does not grow.
+        """Yields each frame once, in order, (H, W, 3) uint8 RGB; see `timed`."""
+        return (frame.picture for frame in self.timed())
+
+    def timed(self) -> Iterator[TimedFrame]:
+        """Yields each frame once, in order, with its time; memory does not grow.
 
         The frames that are there are given, whatever their number in the header. A frame of
         another size than the first is scaled to it: a recording may change size half way.
@@ -105,9 +129,13 @@ class VideoFile:
         count = 0
         reformatter = VideoReformatter()
         with self._open("AUTO") as (container, stream):
+            clock, end = FrameClock(stream.time_base, self.fps), header_end(container, stream)
+            # AVI says when a frame is decoded: what it has as pts is wrong with B-frames.
+            by_decoding = container.format.name == "avi"
             try:
                 for frame in container.decode(stream):
-                    yield self._rgb(frame, reformatter)
+                    time = clock.time(frame.dts if by_decoding else frame.pts, frame.duration)
+                    yield TimedFrame(self._rgb(frame, reformatter), time, clock.end(end))
                     count += 1
             except (av.FFmpegError, EOFError) as error:
                 raise VideoError(
@@ -134,7 +162,7 @@ class VideoFile:
         table = self._frame_table()
         found = None
         if table is not None and ordered[-1] < len(table.pts):
-            if self.backend == "decord" and table.closed:
+            if self.backend == "decord" and table.closed and self._decord_colours:
                 found = self._read_decord(ordered, len(table.pts))
             if found is None:
                 found = self._read_seeking(ordered, table)
@@ -191,7 +219,9 @@ class VideoFile:
 
     def _rgb(self, frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         height, width = self._stored_size
-        picture = reformatter.reformat(frame, width=width, height=height, format="rgb24")
+        picture = reformatter.reformat(
+            frame, width, height, format="rgb24", src_colorspace=matrix_of(frame)
+        )
         return np.ascontiguousarray(np.rot90(picture.to_ndarray(), _quarter_turns(frame)))
 
     def _frame_table(self) -> FrameTable | None:

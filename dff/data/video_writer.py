@@ -1,7 +1,6 @@
 """Writes frames as an MP4 file that is whole or not there."""
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,8 +9,16 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from dff.data.frame_times import checked_fps
+from dff.data.video_colours import usual_matrix
 from dff.data.video_file import VideoError
+
+_TICKS = 30_000
+"""Units of time in a second, or a few more: a frame is shown within 17 microseconds of its time."""
+_TAGS = {Colorspace.ITU709: 1, Colorspace.ITU601: 6}
+"""What files call a matrix; the primaries and the transfer that go with it have its number."""
 
 
 @contextlib.contextmanager
@@ -42,16 +49,19 @@ class VideoWriter:
 
     H.264 in the form that every player shows (yuv420p) has even sides only. A frame with an odd
     side is widened by repeating its last row or column: the file is then one pixel larger and no
-    pixel is lost.
+    pixel is lost. HD is written in the colours of BT.709, anything smaller in those of BT.601, and
+    the file says which.
 
     Args:
         path: Target, ending in .mp4; missing folders are made.
-        fps: Frames per second; 29.97 and the like become the nearest fraction.
+        fps: Frames per second, of frames that come without times of their own; 29.97 and the like
+            become the nearest fraction, and rates below 0.001 or above 1000 these.
         size: (height, width) of the frames, as in `Video.size`.
         codec: Name of an encoder of FFmpeg.
         crf: Quality of libx264 and its like, 0 (lossless) to 51, smaller is better and larger
             files; None leaves it to the encoder, as those without this option need. With it goes
             the preset "superfast": as true as the usual one, 3.5 times as fast, files half larger.
+        pixel_aspect: Width of a pixel by its height, to which players stretch the picture.
 
     Raises:
         PermissionError: The folder may not be written.
@@ -66,19 +76,27 @@ class VideoWriter:
         size: tuple[int, int],
         codec: str = "libx264",
         crf: int | None = 18,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() != ".mp4":
             raise ValueError(f"{self.path}: videos are written as MP4, name it *.mp4")
-        if not (math.isfinite(fps) and fps > 0):
-            raise ValueError(f"{fps} frames per second for {self.path}: wanted a positive number")
+        rate = Fraction(min(max(checked_fps(fps, f" for {self.path}"), 1e-3), 1e3))
         if min(size) < 1:
             raise ValueError(f"size {size} for {self.path}: wanted (height, width) in pixels")
         self.size = (int(size[0]), int(size[1]))
         self._make_folder()
         self._part = self.path.with_name(f".{self.path.stem}.part.mp4")
         self._written = 0
-        rate = Fraction(fps).limit_denominator(1001)
+        rate = rate.limit_denominator(1001)
+        # A frame at the even rate lasts a whole number of units.
+        self._frame_ticks = rate.denominator * -(-_TICKS // rate.numerator)
+        self._unit = 1 / (rate * self._frame_ticks)
+        self._due = 0  # in units, when the next frame is shown if nobody says otherwise
+        self._waiting: av.VideoFrame | None = None  # the last one, until its duration is known
+        self._durations: dict[int, int] = {}  # of the frames in the encoder, by their time
+        self._matrix = usual_matrix(*self.size)
+        self._reformatter = VideoReformatter()
         options = {} if crf is None else {"crf": str(crf), "preset": "superfast"}
         # The index goes to the front, so that a browser shows the file while it loads.
         self._container = av.open(str(self._part), "w", options={"movflags": "faststart"})
@@ -88,6 +106,14 @@ class VideoWriter:
             self._stream = self._container.add_stream(codec, rate=rate, options=options)
             self._stream.height, self._stream.width = (side + side % 2 for side in self.size)
             self._stream.pix_fmt = "yuv420p"
+            context = self._stream.codec_context
+            context.time_base = self._unit
+            # With uneven times, B-frames make a file that seems to end before its last pause.
+            context.max_b_frames = 0
+            context.sample_aspect_ratio = pixel_aspect
+            tag = _TAGS[self._matrix]
+            context.colorspace = context.color_primaries = context.color_trc = tag
+            context.color_range = ColorRange.MPEG
             # Otherwise the file is made, and the encoder asked, some frames later.
             with same_scheduling():
                 self._container.start_encoding()
@@ -98,8 +124,13 @@ class VideoWriter:
                 'one, such as codec="mpeg4" with crf=None, or install av from PyPI'
             ) from error
 
-    def write(self, frame: np.ndarray) -> None:
-        """Adds a frame, (H, W, 3) uint8 RGB.
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
+        """Adds a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            time: When it is shown, in seconds from 0, later than the frame before it; after an even
+                time if None.
 
         Raises:
             ValueError: It has another size or type, or the writer is closed.
@@ -115,16 +146,23 @@ class VideoWriter:
         odd = [(0, side % 2) for side in self.size]
         if any(after for _, after in odd):
             frame = np.pad(frame, [*odd, (0, 0)], mode="edge")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        try:
-            self._container.mux(self._stream.encode(picture))
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise self._failed(error) from error
+        picture = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=self._matrix,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,  # or they would live as long as the writer
+        )
+        picture.pts, picture.time_base = self._pass_on(time), self._unit
+        self._waiting = picture
+        self._due = picture.pts + self._frame_ticks
         self._written += 1
 
-    def close(self) -> None:
+    def close(self, end: float | None = None) -> None:
         """Finishes the file and gives it its name; a second call does nothing.
+
+        Args:
+            end: When the last frame gives way, in seconds; after an even time if None.
 
         Raises:
             VideoError: No frame was written, or the last ones could not be.
@@ -134,8 +172,9 @@ class VideoWriter:
         if not self._written:
             self.abort()
             raise VideoError(f"no frame was written to {self.path}: write one before close()")
+        self._pass_on(end)
         try:
-            self._container.mux(self._stream.encode(None))
+            self._encode(None)
             self._container.close()
             self._container = self._stream = None
             os.replace(self._part, self.path)
@@ -147,12 +186,13 @@ class VideoWriter:
         """Gives up: removes the partial file, and leaves what had the target's name before."""
         if self._container is not None:
             container, self._container, self._stream = self._container, None, None
-            try:
+            self._waiting = None
+            # The trailer of a file that is thrown away.
+            with contextlib.suppress(av.FFmpegError, OSError):
                 container.close()
-            except (av.FFmpegError, OSError):
-                # The trailer of a file that is thrown away.
-                pass
-        self._part.unlink(missing_ok=True)
+        # A disk that is suddenly read-only keeps it; what went wrong is told already.
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -167,6 +207,27 @@ class VideoWriter:
             self.close()
         else:
             self.abort()
+
+    def _pass_on(self, time: float | None) -> int:
+        """Encodes the frame that waits, now that it is known when it gives way; returns that."""
+        due = self._due if time is None else max(0, round(time / self._unit))
+        if self._waiting is None:
+            return due
+        frame, self._waiting = self._waiting, None
+        due = max(due, frame.pts + 1)
+        self._durations[frame.pts] = due - frame.pts
+        try:
+            self._encode(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise self._failed(error) from error
+        return due
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            # Without, the last frame of uneven ones would be shown as long as an even one.
+            packet.duration = self._durations.pop(packet.pts)
+            self._container.mux(packet)
 
     def _make_folder(self) -> None:
         folder = self.path.parent
@@ -184,6 +245,7 @@ class VideoWriter:
 
     def _failed(self, error: Exception) -> VideoError:
         return VideoError(
-            f"{self.path} could not be written after {self._written} frames ({error}): "
+            f"{self.path} could not be written after {self._written} frames "
+            f"({getattr(error, 'strerror', None) or error}): "
             "is there room on the disk, and does the encoder take this size?"
         )

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -11,9 +13,10 @@ class DetectionFiles:
     """Writes NAME.boxes.json and NAME.boxes.txt; both have another name until `close`.
 
     JSON is COCO's results format: `image_id` is the number of the frame from 0, `category_id` the
-    class from 1, `bbox` x, y, width, height. A line of the text has frame from 0, class from 1,
-    score, x1, y1, x2, y2, with the decimals of the official evaluation (4 and 2). Boxes are in
-    pixels of the video; x2 and y2 belong to the box, so a width is x2 - x1 + 1.
+    class from 1, `bbox` x, y, width, height; beside them stands `time`, when the frame is shown. A
+    line of the text has frame from 0, class from 1, score, x1, y1, x2, y2, with the decimals of the
+    official evaluation (4 and 2). Boxes are in pixels of the video; x2 and y2 belong to the box, so
+    a width is x2 - x1 + 1.
 
     Args:
         folder: Where to write.
@@ -26,14 +29,16 @@ class DetectionFiles:
         self.json, self.text = (path.open("w") for path in self.parts)
         self.first = True
 
-    def write(self, start: int, detections: Tensor) -> None:
+    def write(self, start: int, detections: Tensor, times: Sequence[float]) -> None:
         """Adds frames.
 
         Args:
             start: Number of the first of them.
             detections: (n, D, 6): x1, y1, x2, y2, score, class from 0; class -1 is an empty row.
+            times: When each of them is shown, in seconds.
         """
-        for frame, rows in enumerate(detections.float().tolist(), start):
+        shown = zip(times, detections.float().tolist(), strict=True)
+        for frame, (time, rows) in enumerate(shown, start):
             for x1, y1, x2, y2, score, label in rows:
                 if label < 0:
                     continue
@@ -43,6 +48,7 @@ class DetectionFiles:
                     "category_id": int(label) + 1,
                     "bbox": box,
                     "score": round(score, 4),
+                    "time": round(time, 6),
                 }
                 self.json.write(("[\n" if self.first else ",\n") + json.dumps(entry))
                 self.first = False
@@ -53,14 +59,16 @@ class DetectionFiles:
     def close(self) -> None:
         """Gives both files their names."""
         self.json.write("[]\n" if self.first else "\n]\n")
-        for stream, part, target in zip(
-            (self.json, self.text), self.parts, self.targets, strict=True
-        ):
+        # What was held back is written only now, and may find the disk full.
+        for stream in (self.json, self.text):
             stream.close()
+        for part, target in zip(self.parts, self.targets, strict=True):
             os.replace(part, target)
 
     def abort(self) -> None:
-        """Removes both files."""
+        """Removes both files, as far as the disk allows it."""
         for stream, part in zip((self.json, self.text), self.parts, strict=True):
-            stream.close()
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                stream.close()
+            with suppress(OSError):
+                part.unlink(missing_ok=True)

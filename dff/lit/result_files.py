@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dff.data.video import VideoInput
+from dff.data.video import FOLDER_FPS, VideoInput
 
 RESULTS = (".json", ".mp4", ".boxes.json", ".boxes.txt", "")
 """What follows a video's name in those of its results: the report, which marks it as finished, the
@@ -28,7 +28,10 @@ def source_of(video: VideoInput) -> dict[str, Any]:
             continue
         size, modified = size + found.st_size, max(modified, found.st_mtime_ns)
     path, first = _where(video)
-    return {"path": path, "first_frame": first, "bytes": size, "modified": modified}
+    source = {"path": path, "first_frame": first, "bytes": size, "modified": modified}
+    if video.frames is not None and video.fps != FOLDER_FPS:
+        source["fps"] = video.fps
+    return source
 
 
 def own_names(folder: Path, videos: Sequence[VideoInput]) -> list[VideoInput]:

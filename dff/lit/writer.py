@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import time
+from array import array
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dff.data.cityscapes import TRAIN_ID_TO_LABEL_ID
-from dff.data.images import write_png
+from dff.data.images import write_png, write_whole
 from dff.data.samples import Interval
 from dff.data.video import VideoInput
 from dff.data.video_writer import VideoWriter
@@ -23,7 +25,7 @@ from dff.lit.background import Background
 from dff.lit.detection_files import DetectionFiles
 from dff.lit.drawing import draw_predictions
 from dff.lit.module import LitDFF
-from dff.lit.result_files import read_report, remove_results, report_part, source_of
+from dff.lit.result_files import RESULTS, read_report, remove_results, report_part, source_of
 
 LabelIds = Literal["train", "cityscapes", "none"]
 
@@ -35,11 +37,12 @@ class PredictionWriter(L.Callback):
     """Writes, for each video, NAME.mp4, what the heads found, and last NAME.json.
 
     A segmentation is written as label pictures NAME/*.png, detections as NAME.boxes.json and
-    NAME.boxes.txt. NAME.json marks a video as finished; until then everything has another name, so
-    an interrupted run never looks finished.
+    NAME.boxes.txt. NAME.json tells when each frame is shown, and marks a video as finished; until
+    then everything is in the folder .NAME.part, so an interrupted run never looks finished.
 
-    Drawing and writing run in a thread beside the networks. What goes wrong there is that video's
-    failure, as everywhere.
+    Drawing and writing run in a thread beside the networks. What goes wrong there, a full disk for
+    one, is that video's failure, as everywhere; earlier results of it are replaced only by whole
+    ones.
 
     Args:
         folder: Where to write.
@@ -141,7 +144,7 @@ class PredictionWriter(L.Callback):
                     video.finish(batch)
         except (OSError, ValueError) as error:
             # The rest of this video's intervals are passed over; the other videos are finished.
-            self._fail(video, batch, str(error))
+            self._fail(video, batch, self._told(error))
         if batch["last"]:
             self._open.remove(video)
 
@@ -150,6 +153,15 @@ class PredictionWriter(L.Callback):
             named = batch["path"] in reason
             self.failed[batch["name"]] = reason if named else f"{batch['path']}: {reason}"
         video.abort()
+
+    def _told(self, error: OSError | ValueError) -> str:
+        fault = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(fault, OSError) and fault.strerror:  # the system's, not one told in words
+            return (
+                f"its results could not be written to {self.folder} ({fault.strerror}): "
+                "make room there, or give another folder with --output"
+            )
+        return str(error)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Waits until all is written."""
@@ -177,15 +189,15 @@ class _OpenVideo:
     def __init__(self, writer: PredictionWriter, first: Interval, source: dict[str, Any]) -> None:
         self.writer, self.source = writer, source
         self.name = first["name"]
-        self.pictures = writer.folder / f".{self.name}.part"
+        self.part = writer.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
         self.boxes: DetectionFiles | None = None
-        self.aborted = False
-        self.frames = 0
+        self.aborted = self.claimed = False
+        self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
         self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.started = time.perf_counter()
         self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
-        shutil.rmtree(self.pictures, ignore_errors=True)
+        shutil.rmtree(self.part, ignore_errors=True)
 
     def write(self, interval: Interval, outputs: dict[str, Any], module: LitDFF) -> None:
         """Adds one interval's frames."""
@@ -193,20 +205,21 @@ class _OpenVideo:
             return
         started = time.perf_counter()
         found = {name: v for name, v in outputs.items() if isinstance(v, Tensor)}
-        count = len(interval["frames"])
+        self.part.mkdir(exist_ok=True)
         if self.writer.draw_overlay:
             self._write_overlay(interval, found, module)
         if "segmentation" in found and self.writer.labels != "none":
             self._write_pictures(interval, found["segmentation"])
         if "detection" in found:
             if self.boxes is None:
-                self.boxes = DetectionFiles(self.writer.folder, self.name)
-            self.boxes.write(interval["start"], found["detection"])
-        self.frames += count
+                self.boxes = DetectionFiles(self.part, self.name)
+            self.boxes.write(interval["start"], found["detection"], interval["times"])
+        self.times.extend(interval["times"])
+        self.end = interval["end"]
         self.seconds["decode"] += interval["decode_seconds"]
         self.seconds["network"] += outputs["seconds"]
         self.seconds["write"] += time.perf_counter() - started
-        self.bar.update(count)
+        self.bar.update(len(interval["times"]))
 
     def _write_overlay(self, interval: Interval, found: dict[str, Tensor], module: LitDFF) -> None:
         pictures = draw_predictions(
@@ -220,57 +233,66 @@ class _OpenVideo:
         height = pictures.shape[1]
         pictures[0, -max(2, height // 100) :] = 255
         if self.overlay is None:
-            path = self.writer.folder / f"{self.name}.mp4"
-            self.overlay = VideoWriter(path, interval["fps"], pictures.shape[1:3])
-            self.overlay.__enter__()
-        for picture in pictures:
-            self.overlay.write(picture)
+            self.overlay = VideoWriter(
+                self.part / f"{self.name}.mp4",
+                interval["fps"],
+                pictures.shape[1:3],
+                pixel_aspect=interval["pixel_aspect"],
+            )
+        for picture, shown in zip(pictures, interval["times"], strict=True):
+            self.overlay.write(picture, shown)
 
     def _write_pictures(self, interval: Interval, labels: Tensor) -> None:
-        self.pictures.mkdir(exist_ok=True)
+        folder = self.part / self.name
+        folder.mkdir(exist_ok=True)
         ids = labels.numpy().astype(np.uint8)
         if self.writer.labels == "cityscapes":
             ids = TRAIN_ID_TO_LABEL_ID[ids]
         names = interval["frame_names"]
         for i, picture in enumerate(ids):
             stem = names[i] if names else f"{interval['start'] + i:06d}"
-            write_png(self.pictures / f"{stem}.png", picture)
+            write_png(folder / f"{stem}.png", picture)
 
     def finish(self, interval: Interval) -> None:
         """Gives everything its name, the report last."""
         if self.aborted:
             return
         folder = self.writer.folder
-        part = report_part(folder, self.name)
-        self._write_report(part, interval)  # from here on what has this name is known to be ours
-        # Results of other settings stay whole until here, and then nothing of them is left.
-        remove_results(folder, self.name)
         if self.overlay is not None:
-            self.overlay.close()
-        if self.pictures.exists():
-            os.replace(self.pictures, folder / self.name)
+            self.overlay.close(self.end)
         if self.boxes is not None:
             self.boxes.close()
-        self._write_report(part, interval)
+        part = report_part(folder, self.name)
+        write_whole(part, self._report(interval).encode())
+        # All is on the disk now. From here on what has this name is known to be ours, and results
+        # of other settings go.
+        self.claimed = True
+        remove_results(folder, self.name)
+        for suffix in RESULTS:
+            if (self.part / f"{self.name}{suffix}").exists():
+                os.replace(self.part / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
         os.replace(part, folder / f"{self.name}.json")
-        self.bar.total = self.frames  # the header may have counted frames that are not there
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.bar.total = len(self.times)  # fewer may be there than seemed to be
         self.bar.close()
 
-    def _write_report(self, file: Path, interval: Interval) -> None:
-        total = time.perf_counter() - self.started
+    def _report(self, interval: Interval) -> str:
+        total, frames = time.perf_counter() - self.started, len(self.times)
         report = {
             "input": interval["path"],
             "source": self.source,
             "settings": self.writer.settings,
-            "frames": self.frames,
-            "frames_per_second": self.frames / total,
-            "network_frames_per_second": self.frames / self.seconds["network"],
+            "frames": frames,
+            "frames_per_second": frames / total,
+            "network_frames_per_second": frames / self.seconds["network"],
             "seconds": {**self.seconds, "total": total},
+            "duration": round(self.end, 6),
         }
-        file.write_text(json.dumps(report, indent=2) + "\n")
+        times = json.dumps([round(shown, 6) for shown in self.times])  # in one line
+        return f'{json.dumps(report, indent=2)[:-2]},\n  "times": {times}\n}}\n'
 
     def abort(self) -> None:
-        """Removes what has been written of this video."""
+        """Removes what has been written of this video, as far as the disk allows it."""
         if self.aborted:
             return
         self.aborted = True
@@ -278,7 +300,11 @@ class _OpenVideo:
             self.overlay.abort()
         if self.boxes is not None:
             self.boxes.abort()
-        shutil.rmtree(self.pictures, ignore_errors=True)
+        shutil.rmtree(self.part, ignore_errors=True)
+        if self.claimed:
+            with suppress(OSError):
+                remove_results(self.writer.folder, self.name)
+                report_part(self.writer.folder, self.name).unlink(missing_ok=True)
         self.bar.close()
 
 

@@ -146,9 +146,9 @@ def test_a_damaged_video_gives_what_is_good_and_then_the_error(good, sizes, tmp_
 def test_reading_stays_one_interval_ahead(tmp_path, monkeypatch):
     video = find_videos([write_video(tmp_path / "a.mp4", 20)])
     read = []
-    opened = VideoFile.__iter__
+    opened = VideoFile.timed
     monkeypatch.setattr(
-        VideoFile, "__iter__", lambda self: (read.append(1) or frame for frame in opened(self))
+        VideoFile, "timed", lambda self: (read.append(1) or frame for frame in opened(self))
     )
     for taken, _ in enumerate(Intervals(video, 2), 1):
         assert len(read) <= 2 * (taken + 1)

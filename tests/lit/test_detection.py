@@ -77,12 +77,13 @@ def test_predict_writes_boxes_in_both_formats(joint_module, trainer, tmp_path):
     frame, label, _, x1, _, x2, _ = map(float, lines[0].split())
     assert boxes[0]["image_id"] == frame and boxes[0]["category_id"] == label
     assert boxes[0]["bbox"][0] == x1
+    assert all(box["time"] == box["image_id"] / 10 for box in boxes)
     assert boxes[0]["bbox"][2] == pytest.approx(x2 - x1 + 1, abs=0.011)
 
 
 def test_an_aborted_video_leaves_no_boxes(tmp_path):
     files = DetectionFiles(tmp_path, "a")
-    files.write(0, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0], [0, 0, 0, 0, 0, -1]]]))
+    files.write(0, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0], [0, 0, 0, 0, 0, -1]]]), [0.0])
     files.abort()
     assert not list(tmp_path.iterdir())
     files = DetectionFiles(tmp_path, "b")

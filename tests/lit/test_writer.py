@@ -214,11 +214,11 @@ def test_a_prediction_that_is_asked_to_end_ends(model, videos, tmp_path):
 def test_what_cannot_be_written_fails_its_video_alone(model, videos, tmp_path, monkeypatch):
     write, threads = VideoWriter.write, set()
 
-    def fail(self, frame):
+    def fail(self, *frame):
         threads.add(threading.current_thread())
         if self.path.name == "a.mp4" and self._written == 4:
             raise OSError("no space left on the disk")
-        write(self, frame)
+        write(self, *frame)
 
     monkeypatch.setattr(VideoWriter, "write", fail)
     writer = PredictionWriter(tmp_path / "out", {})
