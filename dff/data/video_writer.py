@@ -9,7 +9,7 @@ from types import TracebackType
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace
 
 from dff.data.frame_times import checked_fps
 from dff.data.video_colours import usual_matrix
@@ -95,8 +95,7 @@ class VideoWriter:
         self._due = 0  # in units, when the next frame is shown if nobody says otherwise
         self._waiting: av.VideoFrame | None = None  # the last one, until its duration is known
         self._durations: dict[int, int] = {}  # of the frames in the encoder, by their time
-        self._matrix = usual_matrix(*self.size)
-        self._reformatter = VideoReformatter()
+        self._matrix = _TAGS[usual_matrix(*self.size)]
         options = {} if crf is None else {"crf": str(crf), "preset": "superfast"}
         # The index goes to the front, so that a browser shows the file while it loads.
         self._container = av.open(str(self._part), "w", options={"movflags": "faststart"})
@@ -111,8 +110,7 @@ class VideoWriter:
             # With uneven times, B-frames make a file that seems to end before its last pause.
             context.max_b_frames = 0
             context.sample_aspect_ratio = pixel_aspect
-            tag = _TAGS[self._matrix]
-            context.colorspace = context.color_primaries = context.color_trc = tag
+            context.colorspace = context.color_primaries = context.color_trc = self._matrix
             context.color_range = ColorRange.MPEG
             # Otherwise the file is made, and the encoder asked, some frames later.
             with same_scheduling():
@@ -146,13 +144,8 @@ class VideoWriter:
         odd = [(0, side % 2) for side in self.size]
         if any(after for _, after in odd):
             frame = np.pad(frame, [*odd, (0, 0)], mode="edge")
-        picture = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"),
-            format="yuv420p",
-            dst_colorspace=self._matrix,
-            dst_color_range=ColorRange.MPEG,
-            threads=1,  # or they would live as long as the writer
-        )
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture.colorspace = self._matrix  # into which the encoder's own conversion brings it
         picture.pts, picture.time_base = self._pass_on(time), self._unit
         self._waiting = picture
         self._due = picture.pts + self._frame_ticks
