@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from dff.data.frame_decoding import whole_packets
+
 # In these, a key frame can be found by its time, and what follows it decodes to the same pixels.
 # Elsewhere (AVI with B-frames, MPEG-PS and -TS, GIF) a seek lands somewhere near: read in order.
 _CONTAINERS = {"mov", "mp4", "matroska", "webm"}
@@ -38,7 +40,7 @@ class FrameTable:
         return self._keys[bisect_right(self._keys, index) - 1]
 
 
-def scan_frames(container: InputContainer, stream: VideoStream) -> FrameTable | None:
+def scan_frames(path: str, container: InputContainer, stream: VideoStream) -> FrameTable | None:
     """Makes the table from the packets of a stream that was just opened.
 
     Returns:
@@ -55,9 +57,13 @@ def scan_frames(container: InputContainer, stream: VideoStream) -> FrameTable | 
     times: list[int] = []
     key_times: list[int] = []
     closed = codec in _DECORD_CODECS
-    for packet in container.demux(stream):
+    last_dts = None
+    for packet, cut in whole_packets(path, container, stream):
         if not packet.size:
+            if cut and last_dts is not None:  # as `decode_frames` leaves out what is uncertain
+                times = [time for time in times if time <= last_dts]
             continue
+        last_dts = packet.dts
         if packet.pts is None or not (packet.is_keyframe or key_times):
             return None
         if packet.is_keyframe:

@@ -92,6 +92,11 @@ def header_end(container: InputContainer, stream: VideoStream) -> float:
     return min(ends, default=float("inf"))
 
 
+def shown_frames(stream: VideoStream) -> int:
+    """Returns how many frames a header counts, less those that an edit list hides."""
+    return sum(not sample.is_discard for sample in stream.index_entries) or stream.frames
+
+
 def count_frames(container: InputContainer, stream: VideoStream) -> tuple[float, int | None]:
     """Returns the average rate of a stream and how many frames it has, None if that is unknown.
 
@@ -102,7 +107,7 @@ def count_frames(container: InputContainer, stream: VideoStream) -> tuple[float,
     rate = stream.average_rate
     counted = stream.frames and {"mp4", "avi"} & set(container.format.name.split(","))
     if counted and rate and rate <= _LIKELY_FPS:
-        return float(rate), stream.frames
+        return float(rate), shown_frames(stream)
     count, first, last, after = 0, None, None, 0
     try:
         for packet in container.demux(stream):

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
@@ -12,21 +11,19 @@ from typing import Literal
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
+from dff.data.display_matrix import orientation_of
+from dff.data.frame_decoding import CutShortError, DamageError, decode_frames
 from dff.data.frame_table import FrameTable, scan_frames
-from dff.data.frame_times import FrameClock, count_frames, header_end
+from dff.data.frame_times import FrameClock, count_frames, header_end, shown_frames
 from dff.data.samples import TimedFrame
 from dff.data.video_colours import matrix_of
+from dff.data.video_stream import RE_ENCODE, VideoError, check_file, open_stream
 
-RE_ENCODE = "re-encode it (ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p NEW.mp4)"
-
-
-class VideoError(ValueError):
-    """A video cannot be read or written; the message names the file, the fault and the cure."""
+__all__ = ["VideoError", "VideoFile"]
 
 
 class VideoFile:
@@ -51,8 +48,7 @@ class VideoFile:
         backend: What `read` uses.
 
     Attributes:
-        size: (height, width) in pixels after the rotation that the file asks for. Mirroring is
-            not applied.
+        size: (height, width) in pixels, rotated and mirrored as the file asks for.
         pixel_aspect: Width of a pixel by its height, upright; frames are not stretched to it.
         fps: Average rate; 25 where the file has none.
         frame_count: As the header says, or as many as there are packets. A hint only.
@@ -76,27 +72,34 @@ class VideoFile:
         self.backend = backend
         self._table: FrameTable | None = None
         self._table_made = False
-        self._check_file()
-        with self._open("SLICE") as (container, stream):
+        check_file(self.path)
+        with open_stream(self.path, threads=1) as (container, stream):
             aspect = stream.sample_aspect_ratio or Fraction(1)
             try:
-                first = next(container.decode(stream), None)
-            except (av.FFmpegError, EOFError) as error:
+                first = next(decode_frames(self.path, container, stream), None)
+            except CutShortError as error:
                 raise VideoError(
-                    f"{self.path}: its first frame cannot be decoded ({_reason(error)}): "
+                    f"{self.path}: cut short before the end of its first frame: "
+                    "copy or download it again"
+                ) from error
+            except DamageError as error:
+                raise VideoError(
+                    f"{self.path}: its first frame cannot be decoded ({error}): "
                     f"copy the file again from its source, or {RE_ENCODE}"
                 ) from error
+            alone = len(container.streams.video) == 1
         if first is None:
             raise VideoError(
                 f"{self.path}: a video stream with no frame in it: "
                 "record or export it again, or leave it out"
             )
-        self._stored_size = (first.height, first.width)
-        turned = _quarter_turns(first) % 2
-        self.size = self._stored_size[::-1] if turned else self._stored_size
-        self.pixel_aspect = 1 / aspect if turned else aspect
-        # decord takes BT.601 where the file names no matrix.
-        self._decord_colours = matrix_of(first) in (None, Colorspace.ITU601)
+        orientation = orientation_of(first)
+        self.size = (first.height, first.width)[:: -1 if orientation.transposed else 1]
+        self.pixel_aspect = 1 / aspect if orientation.transposed else aspect
+        # decord takes the first of several streams, rotates but does not mirror, and takes BT.601
+        # where the file names no matrix.
+        colours = matrix_of(first) in (None, Colorspace.ITU601)
+        self._for_decord = alone and colours and not orientation.mirrors
 
     @property
     def fps(self) -> float:
@@ -110,7 +113,7 @@ class VideoFile:
 
     @cached_property
     def _counted(self) -> tuple[float, int | None]:
-        with self._open("SLICE") as (container, stream):
+        with open_stream(self.path, threads=1) as (container, stream):
             return count_frames(container, stream)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -124,23 +127,32 @@ class VideoFile:
         another size than the first is scaled to it: a recording may change size half way.
 
         Raises:
-            VideoError: The file is damaged; the message says how many frames came before.
+            VideoError: The file is damaged, or ends before its container says so; the message
+                says how many frames came before.
         """
         count = 0
         reformatter = VideoReformatter()
-        with self._open("AUTO") as (container, stream):
+        with open_stream(self.path) as (container, stream):
             clock, end = FrameClock(stream.time_base, self.fps), header_end(container, stream)
             # AVI says when a frame is decoded: what it has as pts is wrong with B-frames.
             by_decoding = container.format.name == "avi"
             try:
-                for frame in container.decode(stream):
+                for frame in decode_frames(self.path, container, stream):
                     time = clock.time(frame.dts if by_decoding else frame.pts, frame.duration)
                     yield TimedFrame(self._rgb(frame, reformatter), time, clock.end(end))
                     count += 1
-            except (av.FFmpegError, EOFError) as error:
+            except DamageError as error:
                 raise VideoError(
-                    f"{self.path}: damaged after {count} good frames ({_reason(error)}): "
+                    f"{self.path}: damaged after {count} good frames ({error}): "
                     f"copy the file again from its source, or {RE_ENCODE} to keep what is good"
+                ) from error
+            except CutShortError as error:
+                promised = _promised_frames(container, stream, self.fps)
+                told = f" of {'' if stream.frames else 'about '}{promised}"
+                raise VideoError(
+                    f"{self.path}: cut short after {count}{told if promised > count else ''} "
+                    "frames: "
+                    "copy or download it again from its source"
                 ) from error
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -162,7 +174,7 @@ class VideoFile:
         table = self._frame_table()
         found = None
         if table is not None and ordered[-1] < len(table.pts):
-            if self.backend == "decord" and table.closed and self._decord_colours:
+            if self.backend == "decord" and self._for_decord and table.closed:
                 found = self._read_decord(ordered, len(table.pts))
             if found is None:
                 found = self._read_seeking(ordered, table)
@@ -170,66 +182,20 @@ class VideoFile:
             found = self._read_in_order(ordered)
         return np.stack([found[index] for index in wanted])
 
-    def _check_file(self) -> None:
-        """Raises what an unusable path deserves, before a decoder sees it."""
-        if not os.path.exists(self.path):
-            raise FileNotFoundError(f"no video at {self.path}: check the path")
-        try:
-            with open(self.path, "rb") as file:
-                self._head = file.read(16)
-        except PermissionError as error:
-            raise PermissionError(
-                f"{self.path} may not be read: allow it (chmod +r), or copy the file"
-            ) from error
-        if not self._head:
-            raise VideoError(f"{self.path} is empty: copy or download it again")
-
-    @contextmanager
-    def _open(self, threads: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-        try:
-            container = av.open(self.path)
-        except (av.FFmpegError, EOFError) as error:
-            if self._head[4:8] == b"ftyp":
-                raise VideoError(
-                    f"{self.path}: an MP4 file whose index (moov) is missing, so the recording or "
-                    "copy was cut short: copy it again, or restore it with a tool such as untrunc"
-                ) from error
-            raise VideoError(
-                f"{self.path} is not a video file ({_reason(error)}): "
-                "give a file that ffmpeg can open, or a folder of frames"
-            ) from error
-        with container:
-            streams = [
-                stream
-                for stream in container.streams.video
-                # The cover picture of a song is a video stream of one frame.
-                if not stream.disposition & Disposition.attached_pic
-            ]
-            if not streams:
-                raise VideoError(
-                    f"{self.path} has no pictures, only sound or data: give a file with video"
-                )
-            if streams[0].codec_context is None:
-                raise VideoError(
-                    f"{self.path}: the codec of its pictures is unknown, as in a file that was "
-                    f"cut short: copy it again from its source, or {RE_ENCODE}"
-                )
-            streams[0].thread_type = threads
-            yield container, streams[0]
-
     def _rgb(self, frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-        height, width = self._stored_size
+        orientation = orientation_of(frame)
+        height, width = self.size[:: -1 if orientation.transposed else 1]
         picture = reformatter.reformat(
             frame, width, height, format="rgb24", src_colorspace=matrix_of(frame)
         )
-        return np.ascontiguousarray(np.rot90(picture.to_ndarray(), _quarter_turns(frame)))
+        return orientation.apply(picture.to_ndarray())
 
     def _frame_table(self) -> FrameTable | None:
         """Reads all packets once, without decoding; None where seeking cannot be trusted."""
         if not self._table_made:
-            with self._open("SLICE") as (container, stream):
+            with open_stream(self.path, threads=1) as (container, stream):
                 try:
-                    self._table = scan_frames(container, stream)
+                    self._table = scan_frames(self.path, container, stream)
                 except (av.FFmpegError, EOFError):
                     self._table = None
             self._table_made = True
@@ -249,13 +215,13 @@ class VideoFile:
         """Decodes from the key frame before each; None if a frame is not where it should be."""
         found, position, frames = {}, -1, iter(())
         reformatter = VideoReformatter()
-        with self._open("SLICE") as (container, stream):
+        with open_stream(self.path, threads=1) as (container, stream):
             try:
                 for index in ordered:
                     key = table.key_of(index)
                     if position < key:
                         container.seek(table.seeks[key], stream=stream)
-                        frames, position = container.decode(stream), key
+                        frames, position = decode_frames(self.path, container, stream), key
                     for frame in frames:
                         # After a seek, pictures shown before the key frame lack their references.
                         if frame.pts is not None and frame.pts < table.pts[position]:
@@ -268,7 +234,7 @@ class VideoFile:
                             break
                     else:
                         return None
-            except (av.FFmpegError, EOFError):
+            except (DamageError, CutShortError, av.FFmpegError):
                 return None
         return found
 
@@ -279,7 +245,7 @@ class VideoFile:
         except (ImportError, OSError):
             return None
         try:
-            reader = decord.VideoReader(self.path, num_threads=1)
+            reader = decord.VideoReader(os.path.abspath(self.path), num_threads=1)  # no protocol
             if len(reader) != count:
                 return None
             frames = reader.get_batch(ordered).asnumpy()
@@ -290,10 +256,11 @@ class VideoFile:
         return dict(zip(ordered, frames, strict=True))
 
 
-def _quarter_turns(frame: VideoFrame) -> int:
-    """Quarter turns to the left that bring a frame upright."""
-    return round(frame.rotation / 90) % 4
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _promised_frames(container: InputContainer, stream: VideoStream, fps: float) -> int:
+    """How many frames the header promises; 0 where it does not say."""
+    if stream.frames:
+        return shown_frames(stream)
+    duration, start = container.duration or 0, container.start_time or 0
+    if "matroska" in container.format.name and duration > start:
+        duration -= start  # counted from zero, whenever the first frame is shown
+    return round(duration / av.time_base * fps)
