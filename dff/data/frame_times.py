@@ -94,7 +94,7 @@ def header_end(container: InputContainer, stream: VideoStream) -> float:
 
 def shown_frames(stream: VideoStream) -> int:
     """Returns how many frames a header counts, less those that an edit list hides."""
-    return sum(not sample.is_discard for sample in stream.index_entries) or stream.frames
+    return stream.frames - sum(sample.is_discard for sample in stream.index_entries)
 
 
 def count_frames(container: InputContainer, stream: VideoStream) -> tuple[float, int | None]:
