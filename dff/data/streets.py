@@ -16,9 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from dff.data.processes import call_in_processes
 from dff.data.samples import SampleError
 from dff.data.street_drawing import draw_video, instance_ids
 from dff.data.street_truth import Boxes, StreetTruth, truth_for, write_truth
@@ -102,8 +101,7 @@ def draw_streets(
 ) -> Path:
     """Draws the videos that are missing in a folder, and returns it.
 
-    May be interrupted, and called by several processes at once. A script that calls it needs
-    `if __name__ == "__main__":`, as the workers are started afresh.
+    May be interrupted, and called by several processes at once.
 
     Args:
         root: Folder for the data set.
@@ -193,25 +191,13 @@ def _draw_missing(root: Path, settings: StreetSettings, workers: int | None) -> 
         if not (root / "truth" / split / f"streets_{video:06d}.npz").exists()
     ]
     workers = min(workers or _cores(), max(1, len(missing)))
-    progress = tqdm(total=len(missing), desc=f"drawing streets to {root}", unit="video")
-    with progress:
-        if workers == 1:
-            for split, video in missing:
-                _draw_one(root, settings, split, video)
-                progress.update()
-        else:
-            # not by fork: the caller may hold threads, of torch or of a progress bar
-            with ProcessPoolExecutor(
-                workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-            ) as pool:
-                jobs = [pool.submit(_draw_one, root, settings, *which) for which in missing]
-                try:
-                    for job in as_completed(jobs):
-                        job.result()
-                        progress.update()
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+    calls = [(root, settings, *which) for which in missing]
+    if workers == 1:
+        drawn = (_draw_one(*arguments) for arguments in calls)
+    else:
+        drawn = call_in_processes(_draw_in_one_thread, calls, workers)
+    for _ in tqdm(drawn, total=len(missing), desc=f"drawing streets to {root}", unit="video"):
+        pass
     _write(root / "finished", b"")
 
 
@@ -223,8 +209,16 @@ def _cores() -> int:
 
 def _write(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _draw_in_one_thread(root: Path, settings: StreetSettings, split: Split, video: int) -> None:
+    cv2.setNumThreads(1)  # as many processes as cores draw
+    _draw_one(root, settings, split, video)
 
 
 def _draw_one(root: Path, settings: StreetSettings, split: Split, video: int) -> None:

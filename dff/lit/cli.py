@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
 from dff.lit.checkpoints import Checkpoints, check_continued, last_checkpoint
 from dff.lit.flow_quality import FlowMonitor
+from dff.lit.loader_faults import loader_fault
 from dff.lit.panels import Panels
 from dff.lit.predictor import VideoPredictor
 from dff.lit.progress import Throughput
@@ -145,10 +146,19 @@ def run_script(main: Callable[[], int | None]) -> None:
         sys.exit(130)
     except SIGTERMException:  # Lightning has saved, and would end as if all were done
         _terminated()
-    except RuntimeError as error:
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        print("interrupted", file=sys.stderr)  # Lightning has saved, and would end with 1
+        sys.exit(130)
+    except (RuntimeError, MemoryError) as error:
         words = str(error)
         if "is killed by signal: Terminated" in words:
             _terminated()  # a cluster asks a job's loader processes too, and they end first
+        fault = loader_fault(error)
+        if fault is not None and not os.environ.get("DFF_TRACEBACK"):
+            print(f"error: {fault}", file=sys.stderr)
+            sys.exit(1)
         if "Error(s) in loading state_dict" not in words or os.environ.get("DFF_TRACEBACK"):
             raise
         print(

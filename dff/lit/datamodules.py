@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dff.data import cityscapes, folder, imagenet_vid, streets
 from dff.data.draws import mix
 from dff.data.intervals import Intervals
-from dff.data.pairs import worker_init
-from dff.data.samples import Snippet
+from dff.data.read_ahead import ReadAhead
+from dff.data.samples import Interval, Snippet
 from dff.data.transforms import EvaluationTransform
 from dff.data.video import VideoInput
 from dff.lit.pair_data import PairData, to_unit_range
@@ -226,8 +226,8 @@ class Videos(L.LightningDataModule):
         self.key_duration = key_duration
         self.resizing = EvaluationTransform(short_side, longest)
 
-    def predict_dataloader(self) -> DataLoader:
-        """Intervals of this process's videos, read ahead by one process beside the network."""
+    def predict_dataloader(self) -> ReadAhead[Interval]:
+        """Intervals of this process's videos, read ahead in a thread beside the networks."""
         intervals = Intervals(
             self.videos,
             self.key_duration,
@@ -235,21 +235,19 @@ class Videos(L.LightningDataModule):
             world_size=self.trainer.world_size,
             resizing=self.resizing,
         )
-        return DataLoader(
-            intervals,
-            batch_size=None,
-            num_workers=1,
-            worker_init_fn=worker_init,
-            pin_memory=torch.cuda.is_available(),
-        )
+        pinned = torch.cuda.is_available()
+        return ReadAhead(map(_pin, intervals) if pinned else intervals, check=self._end_if_asked)
+
+    def _end_if_asked(self) -> None:
+        if self.trainer.received_sigterm:  # Lightning's own loop would go on
+            raise SIGTERMException
 
     def transfer_batch_to_device(
         self, batch: dict[str, Any], device: torch.device, index: int
     ) -> dict[str, Any]:
         """Adds what the networks see, on the device; the frames stay where they are drawn on."""
         if batch["error"] is None:
-            seen = batch.get("resized", batch["frames"])
-            batch["input"] = seen.to(device, non_blocking=True)
+            batch["input"] = batch[_seen(batch)].to(device, non_blocking=True)
         return batch
 
     def on_after_batch_transfer(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
@@ -257,3 +255,14 @@ class Videos(L.LightningDataModule):
         if batch["error"] is None:
             batch["input"] = to_unit_range(batch["input"])
         return batch
+
+
+def _seen(interval: Interval) -> Literal["resized", "frames"]:
+    """Which of an interval's tensors the networks see."""
+    return "resized" if "resized" in interval else "frames"
+
+
+def _pin(interval: Interval) -> Interval:
+    """Puts what goes to a GPU where the GPU can fetch it by itself."""
+    interval[_seen(interval)] = interval[_seen(interval)].pin_memory()
+    return interval

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
@@ -105,8 +104,6 @@ class PredictionWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Starts a video, and its clock, before the networks see its first interval."""
-        if trainer.received_sigterm:  # Lightning's own loop goes on
-            raise SIGTERMException
         if self._video is None:
             self._video = _OpenVideo(self, batch, self._sources[batch["name"]])
             self._open.append(self._video)

@@ -2,6 +2,8 @@ import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -337,3 +339,27 @@ def test_cache_folder_follows_the_settings(tmp_path: Path, monkeypatch: pytest.M
 
 def test_no_truth_for_real_data(tmp_path: Path) -> None:
     assert truth_for(tmp_path, "train", "aachen/aachen_000000") is None
+
+
+UNGUARDED = """
+import sys
+from dff.data.streets import StreetSettings, draw_streets
+print("run", draw_streets(sys.argv[1], StreetSettings(2, 1, 2, 2, 32, 64), workers=2))
+"""
+
+
+@pytest.mark.parametrize("given", ["a script", "standard input"])
+def test_a_script_without_a_guard_draws_and_is_run_once(given: str, tmp_path: Path) -> None:
+    script = tmp_path / "draw.py"
+    script.write_text(UNGUARDED)
+    words = [str(script)] if given == "a script" else ["-"]
+    with script.open() as file:
+        done = subprocess.run(
+            [sys.executable, *words, str(tmp_path / "drawn")],
+            stdin=file,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run") == 1
+    assert (tmp_path / "drawn" / "finished").exists()
