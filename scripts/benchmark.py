@@ -16,6 +16,7 @@ from dff.lit.cli import run_script
 from dff.lit.memory import keep_memory
 from dff.lit.predictor import schedule_rows, table
 from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
+from dff.lit.whole_files import write_whole
 from dff.models import presets
 from dff.models.complexity import complexity
 from dff.models.deployment import deploy
@@ -98,7 +99,7 @@ def main() -> None:
     report |= {"parts": parts, "peak": peak, "achieved": achieved, "plain": plain_ms}
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_whole(args.json, json.dumps(report, indent=2) + "\n")
 
 
 def usable_device(name: str) -> torch.device:

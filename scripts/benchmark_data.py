@@ -21,6 +21,7 @@ from dff.data.pairs import worker_init
 from dff.lit.cli import run_script
 from dff.lit.datamodules import PairData
 from dff.lit.flow_data import FlowData
+from dff.lit.whole_files import write_whole
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 
@@ -52,7 +53,7 @@ def main() -> None:
     figures["ratio"] = limit and figures["loader_pairs_per_second"] / limit
     print(text(figures))
     if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
+        write_whole(Path(args.json), json.dumps(figures, indent=2) + "\n")
 
 
 def loader_rate(pairs: Dataset, draws: list[Any], batch_size: int) -> float:

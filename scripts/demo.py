@@ -27,6 +27,7 @@ from dff.lit.checkpoints import last_checkpoint, load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import Streets, to_unit_range
 from dff.lit.poster import draw_poster
+from dff.lit.whole_files import write_whole
 
 ROOT = Path(__file__).parents[1]
 CONFIG = {"segmentation": "demo", "detection": "demo_detection", "joint": "demo_joint"}
@@ -88,7 +89,7 @@ def main() -> None:
         "rows": [{name: row[name] for name in columns} for row in report["rows"]],
         "seconds_total": time.perf_counter() - started,
     }
-    (args.output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(args.output / "summary.json", json.dumps(summary, indent=2) + "\n")
     print(f"{summary['seconds_total'] / 60:.1f} minutes; see {args.output}/summary.json")
 
 

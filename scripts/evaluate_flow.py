@@ -18,6 +18,7 @@ from dff.lit.cli import run_script
 from dff.lit.datamodules import PairData
 from dff.lit.flow_comparison import compare_flows, comparison_table, flow_function, title
 from dff.lit.flow_data import FlowData
+from dff.lit.whole_files import write_whole
 
 
 def main() -> None:
@@ -44,8 +45,8 @@ def main() -> None:
     text = comparison_table(report)
     print(text)
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "flows.md").write_text(text + "\n")
-    (args.output / "flows.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_whole(args.output / "flows.md", text + "\n")
+    write_whole(args.output / "flows.json", json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

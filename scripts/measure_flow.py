@@ -21,6 +21,7 @@ from dff.lit.cli import run_script
 from dff.lit.datamodules import PairData
 from dff.lit.flow_quality import FlowQuality
 from dff.lit.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
+from dff.lit.whole_files import write_whole
 
 
 def main() -> None:
@@ -52,9 +53,10 @@ def main() -> None:
     text = flow_table(report)
     print(text)
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "flow_quality.md").write_text(text + "\n")
+    write_whole(args.output / "flow_quality.md", text + "\n")
     files = {"checkpoint": args.checkpoint, "before": args.before}
-    (args.output / "flow_quality.json").write_text(json.dumps(files | report, indent=2) + "\n")
+    figures = json.dumps(files | report, indent=2)
+    write_whole(args.output / "flow_quality.json", figures + "\n")
     plot_flow(report, args.output / "flow_quality.png")
 
 

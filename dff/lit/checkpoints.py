@@ -1,30 +1,14 @@
-"""Checkpoints: what a training keeps, the newest of a run, and a model or its flow from a file."""
+"""Checkpoints: the newest of a run, and a model or its flow from a file."""
 
 from pathlib import Path
 from typing import Any, get_args
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from dff.lit.module import LitDFF
 from dff.models import presets
 from dff.models.weights import WeightReport, load_weights
-
-
-class Checkpoints(ModelCheckpoint):
-    """ModelCheckpoint whose last checkpoint is of the last step.
-
-    Lightning's is of the last validation: of a training that ends between two of them, it loses the
-    steps since, and with them the end of a learning-rate schedule.
-    """
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the last step, where no validation has."""
-        super().on_train_end(trainer, pl_module)
-        if self.save_last and not self._should_skip_saving_checkpoint(trainer):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 def last_checkpoint(run: str | Path) -> Path:

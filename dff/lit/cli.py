@@ -15,12 +15,15 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
-from dff.lit.checkpoints import Checkpoints, check_continued, last_checkpoint
+from dff.lit.checkpoint_writer import Checkpoints
+from dff.lit.checkpoints import check_continued, last_checkpoint
+from dff.lit.divergence import StopsAtNaN
 from dff.lit.flow_quality import FlowMonitor
 from dff.lit.loader_faults import loader_fault
 from dff.lit.panels import Panels
 from dff.lit.predictor import VideoPredictor
 from dff.lit.progress import Throughput
+from dff.lit.whole_files import in_words
 
 
 class FitCLI(LightningCLI):
@@ -87,7 +90,7 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the callbacks that every run has."""
         trainer = super().instantiate_trainer(**kwargs)
-        trainer.callbacks.insert(0, Throughput())
+        trainer.callbacks[:0] = [StopsAtNaN(), Throughput()]
         if trainer.loggers:
             trainer.callbacks.insert(0, LearningRateMonitor("step"))
         return trainer
@@ -121,11 +124,8 @@ def _logged_in() -> bool:
         return False
 
 
-MISTAKES = (
-    *(FileNotFoundError, PermissionError, ConnectionError, ValueError),
-    MisconfigurationException,
-)
-"""Errors whose messages are written for people, here as in the packages."""
+MISTAKES = (OSError, ValueError, FloatingPointError, MisconfigurationException)
+"""Errors whose messages are written for people, here as in the packages, or by the system."""
 
 
 def run_script(main: Callable[[], int | None]) -> None:
@@ -177,8 +177,8 @@ def _terminated() -> NoReturn:
 
 def _last_words(error: Exception) -> str:
     """The message; of an error that a loader process sent on, the last line of its traceback."""
-    text = str(error)
-    if "Original Traceback" not in text:
-        return text
-    last = [line for line in text.splitlines() if line.strip()][-1]
-    return last.split(": ", 1)[-1]
+    text = in_words(error) if isinstance(error, OSError) else str(error)
+    if "Original Traceback" in text:
+        last = [line for line in text.splitlines() if line.strip()][-1]
+        text = last.split(": ", 1)[-1]
+    return "; ".join([text, *getattr(error, "__notes__", [])])

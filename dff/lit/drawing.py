@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes
+from torchvision.utils import draw_bounding_boxes, flow_to_image
 
 from dff.data.images import colours_of
 
@@ -102,3 +102,9 @@ def _colour(number: int) -> tuple[int, int, int]:
     hue = number * 0.618034 % 1 * 6
     ramp = [abs(hue - 3) - 1, 2 - abs(hue - 2), 2 - abs(hue - 4)]
     return tuple(round(255 * (0.25 + 0.75 * min(max(v, 0.0), 1.0))) for v in ramp)
+
+
+def colour_flow(flow: Tensor) -> Tensor:
+    """Flow (n, 2, H, W) as colours (n, H, W, 3) uint8, on one scale; as zero where not finite."""
+    flow = torch.nan_to_num(flow, 0.0, 0.0, 0.0)
+    return flow_to_image(flow).permute(0, 2, 3, 1)

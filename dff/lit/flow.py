@@ -126,8 +126,12 @@ class LitFlow(optimizers.ClipsGradients):
             weight = weight / (1 + length / self.hparams.soften)
         return weight
 
-    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Counts the end-point error of the flow that propagation would use."""
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Counts the end-point error of the flow that propagation would use.
+
+        Returns:
+            Whether all flow is finite, a scalar.
+        """
         flow, _ = self.flow_network(batch["current"], batch["key"])
         sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
         flow = flow_in_image_pixels(flow, *sizes)
@@ -135,6 +139,7 @@ class LitFlow(optimizers.ClipsGradients):
         counted = flow[kept], batch["flow"][kept], batch["flow_known"][kept]
         self.error.update(*counted, batch["gap"][kept])
         self.speed_error.update(*counted)
+        return flow.isfinite().all()
 
     def on_validation_epoch_end(self) -> None:
         """End-point error for each gap, for each speed and over all, in image pixels."""

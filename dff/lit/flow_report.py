@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dff.lit.checkpoints import load_flow_network
 from dff.lit.flow_quality import AREAS, FlowQuality
 from dff.lit.module import LitDFF
+from dff.lit.whole_files import whole_file
 from dff.models.weights import WeightReport
 
 TITLES = {
@@ -147,7 +148,8 @@ def plot_flow(report: dict[str, Any], file: Path) -> None:
     for axes in grid[-1]:
         axes.set_xlabel("gap, frames")
         axes.set_xticks(report["gaps"])
-    figure.savefig(file, dpi=130)
+    with whole_file(file) as part:
+        figure.savefig(part, dpi=130, format="png")
 
 
 def _area_title(area: str, border: int) -> str:

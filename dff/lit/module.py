@@ -200,21 +200,26 @@ class LitDFF(optimizers.ClipsGradients):
             for part in parts.values()
         ]
         total = torch.stack(weighted).sum()
+        self.losses = {n: p.detach() for parts in losses.values() for n, p in parts.items()}
         if len(weighted) > 1:
-            for parts in losses.values():
-                self.log_dict({f"train/loss_{name}": part for name, part in parts.items()})
+            self.log_dict({f"train/loss_{name}": part for name, part in self.losses.items()})
         self.log("train/loss", total, prog_bar=True)
         skipped = batch["skipped"].sum()
         self.log("train/skipped", skipped.float(), reduce_fx="sum", on_step=False, on_epoch=True)
         return total
 
-    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Counts what the heads find in the current frames of the pairs, by gap."""
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Counts what the heads find in the current frames of the pairs, by gap.
+
+        Returns:
+            Whether all features are finite, a scalar.
+        """
         features = self.model(batch["key"], batch["current"], batch["gap"])
         frame = tuple(batch["current"].shape[-2:])
         predictions = self.model.predict(features, truth_size(batch), frame)
         kept = counted_here(batch["index"], self.global_rank, self.trainer.world_size)
         self.accuracy.update(predictions, batch, kept)
+        return features.isfinite().all()
 
     def on_validation_epoch_end(self) -> None:
         """Logs the mIoU or mAP for each gap, their mean, and those of each class."""

@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.utils import flow_to_image
 
-from dff.lit.drawing import colour_labels, draw_boxes
+from dff.lit.drawing import colour_flow, colour_labels, draw_boxes
 from dff.lit.flow import LitFlow
 from dff.lit.metrics import flow_in_image_pixels
+from dff.lit.whole_files import whole_file
 
 
 def log_picture(trainer: L.Trainer, name: str, file: Path) -> None:
@@ -85,7 +85,8 @@ def plot_accuracy_speed(report: dict[str, Any], file: Path) -> None:
         axes.set_ylabel(f"{title}, mean over the offsets")
         axes.margins(x=0.15, y=0.12)
         axes.grid(alpha=0.3)
-    figure.savefig(file, dpi=130)
+    with whole_file(file) as part:
+        figure.savefig(part, dpi=130, format="png")
 
 
 class Panels(L.Callback):
@@ -149,7 +150,7 @@ def _panel(
         # Unknown flow may be infinite, which would leave no colour to the rest.
         truth = [torch.where(batch["flow_known"].unsqueeze(1), batch["flow"], 0.0)]
     flows = [flow_in_image_pixels(flow, size, truth[0].shape[-2:] if truth else size), *truth]
-    wheels = flow_to_image(torch.cat(flows)).permute(0, 2, 3, 1).cpu()  # one scale for both
+    wheels = colour_flow(torch.cat(flows)).cpu()  # one scale for both
     row = {
         "key frame": key[0].permute(1, 2, 0).cpu(),
         f"current, gap {int(batch['gap'])}": current[0].permute(1, 2, 0).cpu(),
@@ -196,4 +197,5 @@ def _draw(rows: list[dict[str, Any]], file: Path) -> None:
                 figure.colorbar(shown, ax=axis, fraction=0.03)
             axis.set_title(title, fontsize=8)
             axis.axis("off")
-    figure.savefig(file, dpi=110)
+    with whole_file(file) as part:
+        figure.savefig(part, dpi=110, format="png")

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.utils import flow_to_image
 
-from dff.lit.drawing import overlay
+from dff.lit.drawing import colour_flow, overlay
 from dff.lit.metrics import flow_in_image_pixels
 from dff.lit.module import LitDFF
+from dff.lit.whole_files import whole_file
 from dff.models.dff import carry
 from dff.models.recognizer import take_key
 
@@ -59,7 +59,7 @@ def draw_poster(
         rows["Deep Feature Flow"].append(overlay(shown, labels, module.palette)[0])
         rows["truth"].append(overlay(shown, truths[gap][None], module.palette)[0])
     # one colour wheel for all gaps: the same colour is the same motion
-    rows["flow"] += flow_to_image(torch.cat(flows)).permute(0, 2, 3, 1)
+    rows["flow"] += colour_flow(torch.cat(flows))
     _draw(rows, gaps, size, file, _headline(report))
 
 
@@ -94,4 +94,5 @@ def _draw(
             if name == "frame":
                 axis.set_title("key frame" if gap == 0 else f"{gap} frames later", fontsize=10)
         line[0].set_ylabel(name, fontsize=10)
-    figure.savefig(file, dpi=100)
+    with whole_file(file) as part:
+        figure.savefig(part, dpi=100, format="png")

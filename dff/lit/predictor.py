@@ -17,6 +17,7 @@ from dff.lit.module import LitDFF
 from dff.lit.panels import log_picture, log_video, plot_accuracy_speed
 from dff.lit.schedule_accuracy import at_key_duration, batches_on, plain, schedule_accuracy
 from dff.lit.speed import Speed, measure_speed
+from dff.lit.whole_files import write_whole
 from dff.models.complexity import Complexity, break_even, complexity, speedup
 from dff.models.dff import Propagation
 from dff.models.recognizer import recognize_interval
@@ -125,7 +126,7 @@ class VideoPredictor(L.Callback):
         assert self.report is not None
         print(table(self.report))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "video_predictor.json").write_text(json.dumps(plain(self.report), indent=2))
+        write_whole(folder / "video_predictor.json", json.dumps(plain(self.report), indent=2))
         plot_accuracy_speed(self.report, folder / "accuracy_speed.png")
         for logger in trainer.loggers:
             for row in self.report["rows"]:

@@ -18,6 +18,7 @@ import yaml
 from dff.lit.checkpoints import last_checkpoint
 from dff.lit.schedule_accuracy import plain
 from dff.lit.variants import Settings, Variant, training_settings
+from dff.lit.whole_files import write_whole
 
 State = Literal["new", "begun", "finished", "other settings"]
 
@@ -177,7 +178,7 @@ class Reproduction:
         goes_on = state == "begun" and any(folder.glob("**/last*.ckpt"))
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "config.yaml"
-        config.write_text(yaml.safe_dump(plan.settings, sort_keys=False))
+        write_whole(config, yaml.safe_dump(plan.settings, sort_keys=False))
         write_json(
             folder / "settings.json",
             {"code": self.code(training), "settings": what(plan.settings)},
@@ -263,9 +264,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Writes a file that is whole or not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(plain(content), indent=1) + "\n")
-    part.replace(file)
+    write_whole(file, json.dumps(plain(content), indent=1) + "\n")
 
 
 def _code(content: Any) -> str:

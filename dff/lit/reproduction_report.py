@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from dff.lit import reproduction_tables as tables
 from dff.lit.reproduction_tables import MEASURE, Row
 from dff.lit.variants import Variant
+from dff.lit.whole_files import whole_file, write_whole
 
 HOW = """\
 For a key duration l, each labelled frame is recognised from the key frames 0, 1, .., l - 1 frames
@@ -89,7 +90,7 @@ def write_report(
     if rows:
         write_csv(output / "rows.csv", rows)
     report = output / "report.md"
-    report.write_text("\n\n".join(text) + "\n")
+    write_whole(report, "\n\n".join(text) + "\n")
     return report
 
 
@@ -133,7 +134,8 @@ def plot_curves(
         axes.set_ylabel(f"{MEASURE[measure]} %, mean over the offsets")
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=7)
-    figure.savefig(file, dpi=130)
+    with whole_file(file) as part:
+        figure.savefig(part, dpi=130, format="png")
 
 
 def log_report(logger: WandbLogger, rows: Sequence[Row], output: Path) -> None:

@@ -3,7 +3,8 @@ import os
 import pytest
 import torch
 
-from dff.lit.checkpoints import Checkpoints, last_checkpoint, load_model
+from dff.lit.checkpoint_writer import Checkpoints
+from dff.lit.checkpoints import last_checkpoint, load_model
 from dff.lit.flow import LitFlow
 
 
