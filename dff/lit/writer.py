@@ -37,7 +37,8 @@ class PredictionWriter(L.Callback):
 
     A segmentation is written as label pictures NAME/*.png, detections as NAME.boxes.json and
     NAME.boxes.txt. NAME.json tells when each frame is shown, and marks a video as finished; until
-    then everything is in the folder .NAME.part, so an interrupted run never looks finished.
+    then everything is in the folder .NAME.part, so an interrupted run never looks finished. Of a
+    damaged video the results of the good frames are kept, and NAME.json has the `error`.
 
     Drawing and writing run in a thread beside the networks. What goes wrong there, a full disk for
     one, is that video's failure, as everywhere; earlier results of it are replaced only by whole
@@ -76,7 +77,7 @@ class PredictionWriter(L.Callback):
     def finished(self, video: VideoInput) -> bool:
         """Whether a video has been predicted with these settings; its name is of `own_names`."""
         report = read_report(self.folder, video.name)
-        if report is None:
+        if report is None or "error" in report:
             return False
         return report["source"] == source_of(video) and report.get("settings") == self.settings
 
@@ -134,7 +135,7 @@ class PredictionWriter(L.Callback):
         """Writes one interval; closes the video after its last."""
         try:
             if outputs is None:
-                self._fail(video, batch, str(batch["error"]))
+                self._end_early(video, batch)
             else:
                 video.write(batch, outputs, module)
                 if batch["last"]:
@@ -145,11 +146,23 @@ class PredictionWriter(L.Callback):
         if batch["last"]:
             self._open.remove(video)
 
+    def _end_early(self, video: "_OpenVideo", batch: Interval) -> None:
+        """Keeps what came before the damage, but for earlier results that are whole."""
+        reason = str(batch["error"])
+        whole = read_report(self.folder, video.name)
+        if not video.times or video.aborted or (whole is not None and "error" not in whole):
+            self._fail(video, batch, reason)
+            return
+        video.finish(batch, reason)
+        self._note(batch, f"{reason}; the results of {len(video.times)} frames are kept")
+
     def _fail(self, video: "_OpenVideo", batch: Interval, reason: str) -> None:
-        if batch["name"] not in self.failed:
-            named = batch["path"] in reason
-            self.failed[batch["name"]] = reason if named else f"{batch['path']}: {reason}"
+        self._note(batch, reason)
         video.abort()
+
+    def _note(self, batch: Interval, reason: str) -> None:
+        named = batch["path"] in reason
+        self.failed.setdefault(batch["name"], reason if named else f"{batch['path']}: {reason}")
 
     def _told(self, error: OSError | ValueError) -> str:
         fault = error if isinstance(error, OSError) else error.__cause__
@@ -250,8 +263,8 @@ class _OpenVideo:
             stem = names[i] if names else f"{interval['start'] + i:06d}"
             write_png(folder / f"{stem}.png", picture)
 
-    def finish(self, interval: Interval) -> None:
-        """Gives everything its name, the report last."""
+    def finish(self, interval: Interval, error: str | None = None) -> None:
+        """Gives everything its name, the report last; `error` tells why frames are missing."""
         if self.aborted:
             return
         folder = self.writer.folder
@@ -260,7 +273,7 @@ class _OpenVideo:
         if self.boxes is not None:
             self.boxes.close()
         part = report_part(folder, self.name)
-        write_whole(part, self._report(interval).encode())
+        write_whole(part, self._report(interval, error).encode())
         # All is on the disk now. From here on what has this name is known to be ours, and results
         # of other settings go.
         self.claimed = True
@@ -273,7 +286,7 @@ class _OpenVideo:
         self.bar.total = len(self.times)  # fewer may be there than seemed to be
         self.bar.close()
 
-    def _report(self, interval: Interval) -> str:
+    def _report(self, interval: Interval, error: str | None) -> str:
         total, frames = time.perf_counter() - self.started, len(self.times)
         report = {
             "input": interval["path"],
@@ -284,6 +297,7 @@ class _OpenVideo:
             "network_frames_per_second": frames / self.seconds["network"],
             "seconds": {**self.seconds, "total": total},
             "duration": round(self.end, 6),
+            **({} if error is None else {"error": error}),
         }
         times = json.dumps([round(shown, 6) for shown in self.times])  # in one line
         return f'{json.dumps(report, indent=2)[:-2]},\n  "times": {times}\n}}\n'

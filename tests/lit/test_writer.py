@@ -105,6 +105,38 @@ def test_one_bad_video_does_not_stop_the_others(model, videos, tmp_path):
     assert names == ["a", "a.json", "a.mp4", "c", "c.json", "c.mp4"]
 
 
+def test_what_comes_before_the_damage_is_kept(model, videos, tmp_path):
+    whole, cut, out = videos / "c.mp4", tmp_path / "cut.mp4", tmp_path / "out"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: int(0.7 * len(data))])
+    writer = PredictionWriter(out, {})
+    predict(model, writer, [str(cut)])
+    report = json.loads((out / "cut.json").read_text())
+    kept = report["frames"]
+    assert 0 < kept < FRAMES and len(report["times"]) == kept
+    assert f"cut short after {kept}" in report["error"]
+    assert f"the results of {kept} frames are kept" in writer.failed["cut"]
+    assert len(list((out / "cut").glob("*.png"))) == kept
+    assert len(list(open_video(out / "cut.mp4"))) == kept
+    # it is not finished: the next run looks whether there is more by then
+    assert predict(model, PredictionWriter(out, {}), [str(cut)]) == ["cut"]
+    cut.write_bytes(data)
+    assert predict(model, PredictionWriter(out, {}), [str(cut)]) == ["cut"]
+    assert json.loads((out / "cut.json").read_text())["frames"] == FRAMES
+
+
+def test_whole_results_are_not_replaced_by_those_of_a_damaged_copy(model, videos, tmp_path):
+    video, out = tmp_path / "a.mp4", tmp_path / "out"
+    shutil.copy(videos / "c.mp4", video)
+    predict(model, PredictionWriter(out, {}), [str(video)])
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    video.write_bytes(video.read_bytes()[: int(0.7 * video.stat().st_size)])
+    writer = PredictionWriter(out, {})
+    predict(model, writer, [str(video)])
+    assert "cut short" in writer.failed["a"] and "kept" not in writer.failed["a"]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
 def test_a_finished_video_is_skipped_unless_the_settings_changed(model, videos, tmp_path):
     out, inputs = tmp_path / "out", [str(videos / "a.mp4"), str(videos / "c.mp4")]
     assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == ["a", "c"]
