@@ -233,12 +233,8 @@ def _search(folder: str, searched: set[str]) -> Iterator[VideoInput]:
         for below in folders:
             yield from _search(os.path.join(folder, below), searched)
         return
-    inner = [os.path.join(folder, below) for below in folders]
-    hidden = [
-        os.path.basename(path)
-        for path in inner
-        if os.path.realpath(path) not in searched and any(_entries(path)[:2])
-    ]
+    inner = (os.path.join(folder, below) for below in folders)
+    hidden = [os.path.basename(path) for path in inner if _holds_other(path, searched)]
     if hidden:
         named = ", ".join(hidden[:3]) + ", ..." * (len(hidden) > 3)
         warnings.warn(
@@ -246,6 +242,11 @@ def _search(folder: str, searched: set[str]) -> Iterator[VideoInput]:
             f"frames in it are not searched ({named}): give them by name, if they are wanted",
             stacklevel=2,
         )
+
+
+def _holds_other(folder: str, searched: set[str]) -> bool:
+    """Whether a folder holds videos or frames, as far as it may be read."""
+    return os.path.realpath(folder) not in searched and answers(lambda: any(_entries(folder)[:2]))
 
 
 def _runs(images: Iterable[str]) -> Iterator[list[str]]:
