@@ -5,9 +5,10 @@ python scripts/predict.py runs/demo/model.ckpt video.mp4 'more/*.mp4' folder/of/
 
 import argparse
 import hashlib
+import os
 import re
 import sys
-from typing import get_args
+from typing import NoReturn, get_args
 
 import lightning as L
 
@@ -26,9 +27,7 @@ from dff.models.schedule import FixedSchedule
 
 def main() -> int:
     """Returns 1 where a video could not be predicted."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="a checkpoint that scripts/fit.py wrote")
     parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
     parser.add_argument("--output", default="predictions", help="folder to write to")
@@ -117,6 +116,18 @@ def main() -> int:
         for reason in failed.values():
             print(f"not predicted to its end: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+class Parser(argparse.ArgumentParser):
+    """Knows that a file may be named like an option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with the message, and with the cure where a word looks like a file."""
+        for word in sys.argv[1:]:
+            if word.startswith("-") and (os.path.exists(word) or re.search(r"\.\w+$", word)):
+                message += f"; for a file of that name, give ./{word}, or put -- before it"
+                break
+        super().error(message)
 
 
 def devices(word: str) -> int | str:

@@ -116,6 +116,8 @@ def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
         ("benchmark.py", ["--size", "32", "96"], "at least 64"),
         ("benchmark.py", ["--device", "abacus"], "--device abacus: "),
         ("predict.py", ["absent.ckpt", "x.mp4", "--devices", "x"], "wanted a number, auto"),
+        ("predict.py", ["absent.ckpt", "-x.mp4"], "of that name, give ./-x.mp4, or put -- before"),
+        ("predict.py", ["absent.ckpt", "--", "-x.mp4"], "no checkpoint at absent.ckpt"),
         ("benchmark_data.py", ["--pairs", "0"], "pairs 0: wanted at least 1"),
         ("fit.py", ["--ckpt_path", "last", "--name", "never"], "no last.ckpt below"),
         ("fit.py", ["--config", "absent.yaml"], "absent.yaml"),

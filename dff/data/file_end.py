@@ -8,8 +8,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
-# A cluster and what may lie in it: time, blocks, groups of blocks, and what is rarely there.
-_CLUSTER_PARTS = {_CLUSTER, 0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0x5854, 0xEC}
+_EBML_HEAD = 12  # at most, with the id
+# A cluster and what may lie in it: time, blocks, groups of blocks, and what is rare.
+_CLUSTER_PARTS = {_CLUSTER, 0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0x5854}
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _PACK, _PACK_BYTES, _END = b"\0\0\1\xba", 1 << 17, b"\xb9"
@@ -105,7 +106,7 @@ def _matroska_ends_early(file: BinaryIO, size: int) -> bool:
     place, end, kind, clusters = 0, None, 0, False
     while place < size:
         file.seek(place)
-        element = _ebml_element(file.read(12))
+        element = _ebml_element(file.read(_EBML_HEAD))
         if element is None:
             break
         kind, head, length = element
@@ -123,8 +124,8 @@ def _matroska_ends_early(file: BinaryIO, size: int) -> bool:
         place += length
     if place > size:
         return kind in _CLUSTER_PARTS or not clusters
-    if place < size:  # within the first bytes of an element
-        return True
+    if place < size:
+        return size - place < _EBML_HEAD  # else these bytes are no element at all
     return end is not None and kind in _CLUSTER_PARTS
 
 
@@ -207,5 +208,5 @@ def _asf_ends_early(file: BinaryIO, size: int) -> bool:
     if not head.startswith(_ASF_HEADER) or place < 0:
         return False
     promised = int.from_bytes(head[place + 40 : place + 48], "little")
-    live = head[place + 88] & 1
+    live = int.from_bytes(head[place + 88 : place + 92], "little") & 1
     return not live and promised > size

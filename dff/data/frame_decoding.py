@@ -43,7 +43,7 @@ def decode_frames(
     """
     key_time = last_dts = None
     fed = shown = 0
-    times: deque[int] = deque(maxlen=_TAIL)
+    times: deque[int | None] = deque(maxlen=_TAIL)
     packets = whole_packets(path, container, stream)
     try:
         for packet, cut in packets:
@@ -116,7 +116,10 @@ def _decode_again(container: InputContainer, stream: VideoStream, times: deque[i
     start = stream.start_time or 0
     if set(container.format.name.split(",")) & _SIZED:
         start = min((time for time in times if time is not None), default=start)
-    container.seek(start, stream=stream)
+    try:
+        container.seek(start, stream=stream)
+    except av.FFmpegError:  # not every container has a way back
+        return
     decoder = CodecContext.create(stream.codec_context.codec, "r")
     decoder.extradata = stream.codec_context.extradata
     decoder.thread_count = 1

@@ -1,8 +1,8 @@
 """Frames of a video file or of a folder of images, behind one small interface."""
 
-import glob
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +14,7 @@ import numpy as np
 from dff.data.frame_times import checked_fps
 from dff.data.images import natural_order, read_image
 from dff.data.samples import SampleError, TimedFrame
+from dff.data.typed_paths import answers, typed_paths
 from dff.data.video_file import VideoError, VideoFile
 
 __all__ = ["FrameFolder", "Video", "VideoError", "VideoFile", "VideoInput"]
@@ -190,8 +191,11 @@ def find_videos(inputs: Sequence[str | os.PathLike], fps: float = FOLDER_FPS) ->
     """Turns what a person typed into videos, in a fixed order.
 
     A folder that holds images is one video; one of Cityscapes frames (city_sequence_frame) is a
-    video for each run of consecutive frames. A folder gives each video file in it, and one without
-    images or videos is searched further down. A video that is named twice is given once.
+    video for each run of consecutive frames. A folder gives each video file in it. One without
+    videos, and with one image at most, is searched further down; where others hide videos in the
+    folders below, a warning says so. A video that is named twice is given once.
+
+    A link that leads nowhere or to itself is passed over in a folder or a glob.
 
     Args:
         inputs: Files, folders of images, folders of these, and globs (`clips/**/*.mp4`).
@@ -201,14 +205,14 @@ def find_videos(inputs: Sequence[str | os.PathLike], fps: float = FOLDER_FPS) ->
         FileNotFoundError: A path is missing, a glob matches nothing, or a folder holds no video.
         PermissionError: A folder may not be read.
         ValueError: The rate is not a positive number.
-        VideoError: An input is a single image.
+        VideoError: An input is a single image, an address, a pipe or a device.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
     checked_fps(fps)
     found: dict[tuple[str, str], VideoInput] = {}
     for given in inputs:
-        for path in _matches(os.path.expanduser(os.fspath(given))):
+        for path in typed_paths(os.path.expanduser(os.fspath(given))):
             for video in _videos_at(path):
                 found.setdefault((os.path.realpath(video.path), (video.frames or "?")[0]), video)
     taken: set[str] = set()
@@ -216,21 +220,6 @@ def find_videos(inputs: Sequence[str | os.PathLike], fps: float = FOLDER_FPS) ->
         VideoInput(video.path, _unique(video.name, taken), video.frames, float(fps))
         for video in found.values()
     ]
-
-
-def _matches(given: str) -> list[str]:
-    # A name may hold brackets itself: what exists is no glob.
-    if given and os.path.exists(given):
-        return [given]
-    if not glob.has_magic(given):
-        raise FileNotFoundError(
-            f"no video and no folder at '{given}': check the path (it was looked up from "
-            f"{os.getcwd()})"
-        )
-    matches = sorted(glob.glob(given, recursive=True), key=natural_order)
-    if not matches:
-        raise FileNotFoundError(f"nothing matches '{given}': check the folder and the pattern")
-    return matches
 
 
 def _videos_at(path: str) -> list[VideoInput]:
@@ -262,9 +251,25 @@ def _search(folder: str, searched: set[str]) -> Iterator[VideoInput]:
         yield VideoInput(folder, name, tuple(run))
     for file in files:
         yield VideoInput(os.path.join(folder, file), Path(file).stem)
-    if not images and not files:
+    # One image is a preview or a poster more often than a video.
+    if not files and len(images) < 2:
         for below in folders:
             yield from _search(os.path.join(folder, below), searched)
+        return
+    inner = (os.path.join(folder, below) for below in folders)
+    hidden = [os.path.basename(path) for path in inner if _holds_other(path, searched)]
+    if hidden:
+        named = ", ".join(hidden[:3]) + ", ..." * (len(hidden) > 3)
+        warnings.warn(
+            f"{folder} holds {'videos' if files else 'frames'} itself, so folders of videos or "
+            f"frames in it are not searched ({named}): give them by name, if they are wanted",
+            stacklevel=2,
+        )
+
+
+def _holds_other(folder: str, searched: set[str]) -> bool:
+    """Whether a folder holds videos or frames, as far as it may be read."""
+    return os.path.realpath(folder) not in searched and answers(lambda: any(_entries(folder)[:2]))
 
 
 def _runs(images: Iterable[str]) -> Iterator[list[str]]:
@@ -289,8 +294,8 @@ def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except PermissionError as error:
         raise PermissionError(f"{folder} may not be read: allow it (chmod +rx)") from error
-    files = sorted((entry.name for entry in entries if entry.is_file()), key=natural_order)
-    folders = (entry.name for entry in entries if entry.is_dir())
+    files = sorted((entry.name for entry in entries if answers(entry.is_file)), key=natural_order)
+    folders = (entry.name for entry in entries if answers(entry.is_dir))
     return (
         [name for name in files if Path(name).suffix.lower() in _IMAGES],
         [name for name in files if Path(name).suffix.lower() in _VIDEOS],

@@ -81,7 +81,10 @@ def open_stream(path: str, threads: int = 0) -> Iterator[tuple[InputContainer, V
     with _open(path) as container:
         stream = _shown_stream(container)
         if stream is None:
-            raise VideoError(f"{path} has no pictures, only sound or data: give a file with video")
+            why = f"{path} has no pictures, only sound or data: give a file with video"
+            if not len(container.streams):
+                why = f"{path}: nothing in it can be read: copy it again from its source"
+            raise VideoError(_missing_index(path) or why)
         if stream.codec_context is None:
             raise VideoError(
                 f"{path}: the codec of its pictures is unknown, as in a file that was "
@@ -102,7 +105,11 @@ def _open(path: str) -> InputContainer:
     if end is not None:
         with suppress(av.FFmpegError, EOFError):
             return _open_url(f"subfile,,start,0,end,{end},,:{url}", "file,subfile")
-    raise VideoError(_why_unreadable(path, reason(fault))) from fault
+    raise VideoError(
+        _missing_index(path)
+        or f"{path} is not a video file ({reason(fault)}), or a damaged one: give a file that "
+        "ffmpeg can open, or a folder of frames; copy it again from its source if it is damaged"
+    ) from fault
 
 
 def _open_url(url: str, protocols: str = "file") -> InputContainer:
@@ -132,27 +139,20 @@ def _cut_fragment(path: str) -> int | None:
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:
-        *before, last = [*mp4_boxes(file, size)] or [("", 0, 0)]
+        *before, last = [*mp4_boxes(file, size)] or [(b"", 0, 0)]
     kind, start, end = last
     whole = any(kind == b"moov" for kind, *_ in before)
     return start - 8 if whole and kind == b"moof" and end > size else None
 
 
-def _why_unreadable(path: str, said: str) -> str:
+def _missing_index(path: str) -> str | None:
+    """What to say of an MP4 file whose index is not there whole; None for all others."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
-        kinds = {kind: end <= size for kind, _, end in mp4_boxes(file, size)}
-    if kinds.get(b"moov"):
-        return (
-            f"{path}: an MP4 file that is damaged ({said}): "
-            f"copy it again from its source, or {RE_ENCODE}"
-        )
-    if kinds.keys() & {b"ftyp", b"moov", b"mdat"}:
-        return (
-            f"{path}: an MP4 file whose index (moov) is missing, so the recording or "
-            "copy was cut short: copy it again, or restore it with a tool such as untrunc"
-        )
+        whole = {kind: end <= size for kind, _, end in mp4_boxes(file, size)}
+    if whole.get(b"moov") or not whole.keys() & {b"ftyp", b"moov", b"mdat"}:
+        return None
     return (
-        f"{path} is not a video file ({said}): "
-        "give a file that ffmpeg can open, or a folder of frames"
+        f"{path}: an MP4 file whose index (moov) is missing, so the recording or "
+        "copy was cut short: copy it again, or restore it with a tool such as untrunc"
     )

@@ -132,6 +132,26 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert names_of(find_videos([tmp_path / "videos"])) == ["a"]
 
 
+@pytest.mark.filterwarnings("ignore:.*are not searched .deep.")
+def test_links_in_circles_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(Path("videos/a.mp4"), Path("videos/deep/b.mp4"))
+    links = {"loop": "loop", "loop.mp4": "loop.mp4", "gone.mp4": "nowhere", "one": ".", "two": "."}
+    links |= {"ping": "pong", "pong": "ping", "deep/up": "../.."}
+    for name, target in links.items():
+        Path("videos", name).symlink_to(target)
+    assert names_of(find_videos(["videos"])) == ["a"]
+    assert names_of(find_videos(["videos/*.mp4"])) == ["a"]
+    # glob would go along `one` and `two` in every order
+    for pattern in ("videos/**/*.mp4", "**/*.mp4", "videos/**/deep/../**/*.mp4"):
+        assert sorted(names_of(find_videos([pattern]))) == ["a", "b"]
+    write_images(Path("frames"), ["0.png", "1.png"])
+    Path("frames/2.png").symlink_to("2.png")
+    assert find_videos(["frames"])[0].frame_names == ["0", "1"]
+    with pytest.raises(FileNotFoundError, match=r"'videos/loop\.mp4' is a link that leads nowhere"):
+        find_videos(["videos/loop.mp4"])
+
+
 def test_names_are_unique(tmp_path):
     for file in ("1/a.mp4", "2/a.mp4", "3/A.mp4", "4/a_2.mp4", "5/a.avi"):
         touch(tmp_path / file)
@@ -185,9 +205,35 @@ def test_a_folder_gives_its_frames_and_the_video_beside_them(tmp_path):
     assert names_of(find_videos([folder])) == ["walk", "preview"]
 
 
+def test_one_image_does_not_hide_the_folders_beside_it(tmp_path):
+    for name in ("cam0", "cam1"):
+        write_images(tmp_path / "run" / name, ["0.png", "1.png"])
+    touch(tmp_path / "run" / "more" / "a.mp4")
+    write_images(tmp_path / "run", ["preview.png"])
+    assert names_of(find_videos([tmp_path])) == ["run", "cam0", "cam1", "a"]
+
+
+@pytest.mark.parametrize("beside", ["images", "video"])
+def test_frames_or_a_video_beside_folders_of_videos_hide_them_with_a_word(beside, tmp_path):
+    write_images(tmp_path / "run" / "cam0", ["0.png", "1.png"])
+    touch(tmp_path / "run" / "more" / "a.mp4", tmp_path / "run" / "notes" / "b.txt")
+    if beside == "images":
+        write_images(tmp_path / "run", ["0.png", "1.png"])
+    else:
+        touch(tmp_path / "run" / "v.mp4")
+    with pytest.warns(UserWarning, match=r"in it are not searched \(cam0, more\): give them by"):
+        found = names_of(find_videos([tmp_path]))
+    assert found == (["run"] if beside == "images" else ["v"])
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
+        ("https://x.org/a.mp4?b=*", VideoError, r"is an address, .* read from files: download"),
+        ("rtsp://camera/1", VideoError, "is an address, .* download or record it first"),
+        ("s3://bucket/a.mp4", VideoError, "is an address"),
+        ("file:///a.mp4", VideoError, "is an address, .* give its path"),
+        ("-", VideoError, "not from standard input"),
         ("gone.mp4", FileNotFoundError, r"no video and no folder at '.*gone\.mp4': check the path"),
         ("", FileNotFoundError, "no video and no folder at ''"),
         ("*.webm", FileNotFoundError, r"nothing matches '.*\*\.webm': check the folder and"),
