@@ -100,13 +100,13 @@ def shown_frames(stream: VideoStream) -> int:
 def count_frames(container: InputContainer, stream: VideoStream) -> tuple[float, int | None]:
     """Returns the average rate of a stream and how many frames it has, None if that is unknown.
 
-    From the header of MP4 and AVI, which counts frames. Others have at best a rate that was meant,
-    or that of the timestamps (1000 in WebM from a browser's recorder): all packets are read, and
-    none is decoded.
+    From the header of MP4 and AVI with an even rate, which counts frames. Others have at best a
+    rate that was meant, or that of the timestamps (1000 in WebM from a browser's recorder): all
+    packets are read, and none is decoded.
     """
     rate = stream.average_rate
     counted = stream.frames and {"mp4", "avi"} & set(container.format.name.split(","))
-    if counted and rate and rate <= _LIKELY_FPS:
+    if counted and rate == stream.base_rate and rate and rate <= _LIKELY_FPS:
         return float(rate), shown_frames(stream)
     count, first, last, after = 0, None, None, 0
     try:

@@ -315,6 +315,7 @@ class _OpenVideo:
         if self.claimed:
             with suppress(OSError):
                 remove_results(self.writer.folder, self.name)
+            with suppress(OSError):
                 report_part(self.writer.folder, self.name).unlink(missing_ok=True)
         self.bar.close()
 
