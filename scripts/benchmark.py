@@ -7,6 +7,8 @@ python scripts/benchmark.py --feature_network resnet101 --flow_network flownet -
 
 import argparse
 import json
+import sys
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +16,7 @@ import torch
 
 from dff.lit.cli import run_script
 from dff.lit.memory import keep_memory
+from dff.lit.precision import usable_precision
 from dff.lit.predictor import schedule_rows, table
 from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
 from dff.lit.whole_files import write_whole
@@ -59,10 +62,18 @@ def main() -> None:
     if args.keep_memory:
         keep_memory()
     device = usable_device(args.device)
+    if args.precision == "bf16":
+        usable_precision("bf16", device.type)
+    started = time.perf_counter()
+
+    def tell(stage: str) -> None:
+        print(f"[{time.perf_counter() - started:.0f} s] {stage}", file=sys.stderr, flush=True)
+
     features = presets.feature_network(args.feature_network, args.feature_channels)
     plain = presets.deep_feature_flow(
         features, args.flow_network, heads=[args.task], task_layers=args.task_layers
     ).eval()
+    tell("counting FLOPs")
     cost = complexity(plain, tuple(args.size))
     dtype = PRECISIONS[args.precision]
     durations = sorted({1, *args.key_durations})
@@ -70,20 +81,26 @@ def main() -> None:
     plain_ms = None
     if args.against_plain:
         last = max(durations)
+        tell("measuring the same networks, not rewritten")
         speed = measure_speed(plain.to(device), frames, [last], args.rounds)[0]
         plain_ms = {"ms_key": speed.ms_key, "ms_current": speed.ms_current}
+    tell("rewriting the networks for inference")
     model = deploy(plain.to(device, memory_format=torch.channels_last), dtype, args.compile)
     frames = [frame.contiguous(memory_format=torch.channels_last) for frame in frames]
+    tell(f"measuring frame by frame, {args.rounds} rounds at least")
     speeds = measure_speed(model, frames, durations, args.rounds, seconds=5)
     report = schedule_rows(speeds, cost) | {"size": args.size, "precision": args.precision}
+    tell("measuring whole intervals")
     together = measure_intervals(model, frames, durations, args.rounds, seconds=5)
     for row, fps in zip(report["rows"], together, strict=True):
         gained = fps / together[0]
         row |= {"fps_together": fps, "speedup_together": gained}
         row["ratio_together"] = gained / row["speedup_eq7"]
     print(table(report))
+    tell("measuring the parts")
     parts = measure_parts(model, frames * 2)
     print("ms of the parts: " + "; ".join(f"{name} {ms:.1f}" for name, ms in parts.items()))
+    tell("measuring a matrix product")
     peak = measure_peak(device, dtype)
     achieved = {}
     for kind, flops in (("key", cost.key_frame), ("current", cost.current_frame)):

@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
+from dff.lit.arguments import Parser
 from dff.lit.cli import run_script
 from dff.lit.datamodules import PairData
 from dff.lit.flow_comparison import compare_flows, comparison_table, flow_function, title
@@ -23,7 +23,7 @@ from dff.lit.whole_files import write_whole
 
 def main() -> None:
     """Prints the table, and writes it with its figures to the output folder."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "flows", type=str, nargs="+", help="hand-made flows by name, or checkpoints of fit.py"
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from tqdm import tqdm
 
+from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import PairData
@@ -26,7 +26,7 @@ from dff.lit.whole_files import write_whole
 
 def main() -> None:
     """Prints the table, and writes it with its figures and a picture to the output folder."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
     parser.add_argument(
         "--before",

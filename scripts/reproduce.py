@@ -31,9 +31,10 @@ from dff.lit.reproduction import Reproduction
 from dff.lit.reproduction_choice import TABLES, by_name, choose, detects, weights_by_network
 from dff.lit.reproduction_measures import evaluate_missing, measure_speeds, thinning
 from dff.lit.reproduction_progress import describe_rest, describe_trainings
-from dff.lit.reproduction_report import WandbLogger, log_report, write_report
+from dff.lit.reproduction_report import log_report, write_report
 from dff.lit.reproduction_tables import flop_table, variant_rows
 from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant
+from dff.lit.wandb_logger import OfflineWandb
 
 
 def main() -> int:
@@ -269,7 +270,7 @@ def log_to_wandb(base: Settings, rows: list[dict[str, Any]], args: argparse.Name
     if base["trainer"]["logger"] in (None, True) and rows:
         settings = default_loggers(str(args.output), "reproduce")[1].init_args
         Path(settings.save_dir).mkdir(parents=True, exist_ok=True)
-        log_report(WandbLogger(**vars(settings)), rows, args.output)
+        log_report(OfflineWandb(**vars(settings)), rows, args.output)
 
 
 if __name__ == "__main__":

@@ -72,30 +72,27 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
     return module.eval()
 
 
-def check_continued(file: str | Path, model: str, steps: int = -1) -> None:
+def check_continued(file: str | Path, model: str) -> tuple[int, int]:
     """Checks that a training can go on from a file.
 
     Args:
         file: What `--ckpt_path` names.
         model: Class of the model that is trained.
-        steps: Of the whole training; -1 where they are not known.
+
+    Returns:
+        The steps and the epochs that it has.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of a training, cannot be read, or its learning rate follows
-            one cycle that is shorter.
+        ValueError: It is no checkpoint of a training, or cannot be read.
     """
     cure = f"give a checkpoint that scripts/fit.py wrote for a {model} model"
     checkpoint = _read(Path(file), cure, mmap=True)
     if not isinstance(checkpoint, dict) or not {"loops", "optimizer_states"} <= checkpoint.keys():
         raise ValueError(f"{file} is no checkpoint that a training can go on from: {cure}")
-    for schedule in checkpoint.get("lr_schedulers", []):
-        cycle = schedule.get("total_steps")
-        if cycle is not None and steps > cycle:
-            raise ValueError(
-                f"{file}: its learning rate follows one cycle of {cycle} steps, and {steps} go "
-                f"beyond: set --trainer.max_steps {cycle}, or begin a new run from its weights"
-            )
+    epochs = checkpoint["loops"].get("fit_loop", {}).get("epoch_progress", {})
+    done = epochs.get("current", {}).get("processed", 0)
+    return checkpoint.get("global_step", 0), done
 
 
 def _read(file: Path, cure: str, mmap: bool = False) -> Any:

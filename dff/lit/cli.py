@@ -1,29 +1,36 @@
 """The command line of training, and how every script ends on a user's mistake."""
 
-import netrc
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import lightning as L
+import torch
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
+from dff.lit.arguments import FitParser, config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
 from dff.lit.divergence import StopsAtNaN
 from dff.lit.flow_quality import FlowMonitor
 from dff.lit.loader_faults import loader_fault
 from dff.lit.panels import Panels
+from dff.lit.precision import usable_precision
 from dff.lit.predictor import VideoPredictor
 from dff.lit.progress import Throughput
+from dff.lit.wandb_logger import logged_in
 from dff.lit.whole_files import in_words
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+WANDB = "dff.lit.wandb_logger.OfflineWandb"
 
 
 class FitCLI(LightningCLI):
@@ -43,6 +50,7 @@ class FitCLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
+            parser_class=FitParser,
             args=args,
         )
 
@@ -51,6 +59,7 @@ class FitCLI(LightningCLI):
         given = list(sys.argv[1:] if args is None else args)
         if not any(str(a).split("=")[0] in ("--config", "-c") for a in given):
             given = ["--config", self.default_config, *given]
+        self._given = [str(word) for word in given]
         self.config = parser.parse_args(["fit", *given])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -81,11 +90,24 @@ class FitCLI(LightningCLI):
             # Lightning would only warn, and begin again from nothing.
             config.ckpt_path = str(last_checkpoint(Path(config.output) / config.name))
         if config.ckpt_path not in (None, "hpc") and "://" not in config.ckpt_path:
-            trainer = config.trainer
-            steps = trainer.max_steps if trainer.max_epochs in (None, -1) else -1
-            check_continued(config.ckpt_path, config.model.class_path.rpartition(".")[2], steps)
+            model = config.model.class_path.rpartition(".")[2]
+            steps, epochs = check_continued(config.ckpt_path, model)
+            limits = config.trainer.max_steps, config.trainer.max_epochs
+            if 0 <= limits[0] <= steps or 0 <= (limits[1] or -1) <= epochs:
+                print(
+                    f"nothing is left to train: {config.ckpt_path} has {steps} steps and {epochs} "
+                    "epochs. A larger --trainer.max_steps or --trainer.max_epochs goes on"
+                )
         if config.trainer.logger in (None, True):
             config.trainer.logger = default_loggers(config.output, config.name)
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if getattr(logger, "class_path", "").endswith(".WandbLogger"):
+                logger.class_path = WANDB
+        by_hand = _precision_by_hand(self._given)
+        config.trainer.precision = usable_precision(
+            config.trainer.precision or "32-true", config.trainer.accelerator, by_hand
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the callbacks that every run has."""
@@ -95,17 +117,26 @@ class FitCLI(LightningCLI):
             trainer.callbacks.insert(0, LearningRateMonitor("step"))
         return trainer
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Ends the processes that this one has begun, where it fails: they would wait for it."""
+        try:
+            super()._run_subcommand(subcommand)
+        except Exception:
+            for process in getattr(self.trainer.strategy.launcher, "procs", ()):
+                process.kill()  # one that waits for others hears nothing else
+            raise
+
 
 def default_loggers(output: str, name: str) -> list[Namespace]:
     """CSV, which names the run's folder, and W&B, offline where nobody is logged in."""
-    offline = "WANDB_MODE" not in os.environ and not _logged_in()
-    loggers = "lightning.pytorch.loggers"
+    offline = "WANDB_MODE" not in os.environ and not logged_in()
     return [
         Namespace(
-            class_path=f"{loggers}.CSVLogger", init_args=Namespace(save_dir=output, name=name)
+            class_path="dff.lit.metrics_file.MetricsFile",
+            init_args=Namespace(save_dir=output, name=name),
         ),
         Namespace(
-            class_path=f"{loggers}.WandbLogger",
+            class_path=WANDB,
             init_args=Namespace(
                 project="dff", name=name, save_dir=str(Path(output) / name), offline=offline
             ),
@@ -113,15 +144,13 @@ def default_loggers(output: str, name: str) -> list[Namespace]:
     ]
 
 
-def _logged_in() -> bool:
-    """Whether wandb would find a key; asking wandb itself settles its mode for good."""
-    if os.environ.get("WANDB_API_KEY"):
+def _precision_by_hand(given: list[str]) -> bool:
+    """Whether flags or a config other than the project's set the precision."""
+    after = dict(pairwise(given)).get("--trainer", "")
+    if "precision" in after or any(w.startswith("--trainer") and "precision" in w for w in given):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    own = [file for file in config_files(given) if file.resolve().parent != CONFIGS]
+    return any("precision" in (yaml.safe_load(f.read_text()).get("trainer") or {}) for f in own)
 
 
 MISTAKES = (OSError, ValueError, FloatingPointError, MisconfigurationException)
@@ -153,6 +182,9 @@ def run_script(main: Callable[[], int | None]) -> None:
         sys.exit(130)
     except (RuntimeError, MemoryError) as error:
         words = str(error)
+        if "Connection closed by peer" in words or isinstance(error, torch.distributed.DistError):
+            print("error: another process of this run has ended; it says why", file=sys.stderr)
+            sys.exit(1)
         if "is killed by signal: Terminated" in words:
             _terminated()  # a cluster asks a job's loader processes too, and they end first
         fault = loader_fault(error)

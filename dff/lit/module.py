@@ -113,7 +113,7 @@ class LitDFF(optimizers.ClipsGradients):
         """Takes the classes from the data, and pre-trained weights where training begins."""
         data = getattr(self.trainer, "datamodule", None)
         if stage in ("fit", "validate") and data is not None:
-            self._take_classes(data)
+            self._take_classes(data, stage)
             self.val_gaps = list(data.val_gaps)
             self.accuracy = self.new_accuracy(self.val_gaps)
         if stage == "fit" and not self.trainer.ckpt_path:
@@ -140,15 +140,28 @@ class LitDFF(optimizers.ClipsGradients):
             settings.box_metric,
         )
 
-    def _take_classes(self, data: Any) -> None:
+    def _take_classes(self, data: Any, stage: str) -> None:
         source = type(data).__name__
+
+        def other(setting: str) -> str:
+            # A checkpoint's model is what it is: only a training takes settings of the model.
+            return f"set --model.{setting}, or " if stage == "fit" else ""
+
+        def check_number(found: int, wanted: int, setting: str) -> None:
+            if found != wanted:
+                raise ValueError(
+                    f"the model has {wanted} classes and the data {found} ({source}): "
+                    f"{other(f'{setting} {found}')}take data of the model's classes with --data"
+                )
+
         if "segmentation" in self.loss_weights:
             if not data.classes:
+                boxes_alone = "heads '{detection: 1.0}'"
                 raise ValueError(
-                    f"{source} has boxes and no masks, and the model segments: set "
-                    "--model.heads '{detection: 1.0}', or take other data"
+                    f"{source} has boxes and no masks, and the model segments: "
+                    f"{other(boxes_alone)}take other data with --data"
                 )
-            _check_number(len(data.classes), self.hparams.num_classes, "num_classes")
+            check_number(len(data.classes), self.hparams.num_classes, "num_classes")
             self.classes = list(data.classes)
             self.palette = [list(map(int, colour)) for colour in data.palette]
         if "detection" in self.loss_weights:
@@ -158,7 +171,7 @@ class LitDFF(optimizers.ClipsGradients):
                     "set --data.with_boxes true"
                 )
             names = data.box_classes
-            _check_number(len(names), self.hparams.num_box_classes, "num_box_classes")
+            check_number(len(names), self.hparams.num_box_classes, "num_box_classes")
             self.box_classes = list(names)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -262,11 +275,3 @@ class LitDFF(optimizers.ClipsGradients):
             return None
         predictions = {name: value.cpu() for name, value in predictions.items()}
         return {**predictions, "seconds": time.perf_counter() - started}
-
-
-def _check_number(found: int, wanted: int, setting: str) -> None:
-    if found != wanted:
-        raise ValueError(
-            f"the model has {wanted} classes and the data {found}: "
-            f"set --model.{setting} {found}, or take data of the model's classes"
-        )

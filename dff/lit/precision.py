@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 _ISA_WITH_BF16 = ("ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX")
 
@@ -41,13 +42,39 @@ def bf16_missing(accelerator: str = "auto") -> str | None:
 
 def _x86_has_bf16() -> bool | None:
     """None where this torch cannot tell."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public ones
-    tests = [getattr(torch.cpu, name, None) for name in names]
-    if not all(tests):
-        return None
-    return any(test() for test in tests if test)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    wanted = [capabilities.get(name) for name in ("avx512_bf16", "amx_bf16")]
+    return None if None in wanted else any(wanted)
 
 
 def _other_accelerator() -> bool:
-    found = torch.accelerator.current_accelerator(check_available=True)
+    found = torch.accelerator.current_accelerator(check_available=True)  # such as Apple's
     return found is not None and found.type != "cpu"
+
+
+def usable_precision(precision: str, accelerator: str = "auto", by_hand: bool = True) -> str:
+    """The precision to compute in, and a word where bfloat16 would be emulated.
+
+    Args:
+        precision: One of Lightning's.
+        accelerator: As in `bf16_missing`.
+        by_hand: Whether the user has chosen the precision; what came with a config of the project
+            gives way to float32.
+    """
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    # Lightning computes float16 as bfloat16 on a CPU.
+    if not str(precision).startswith(("bf16", "16") if on_cpu else "bf16"):
+        return precision
+    missing = bf16_missing(accelerator)
+    if missing is None:
+        return precision
+    if by_hand:
+        _say(f"{missing}: {precision} is right here and many times slower than 32-true")
+        return precision
+    _say(f"{missing}: 32-true instead; --trainer.precision {precision} insists")
+    return "32-true"
+
+
+@rank_zero_only
+def _say(words: str) -> None:
+    print(words, flush=True)

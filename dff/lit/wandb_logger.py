@@ -2,11 +2,13 @@
 
 import netrc
 import os
-import socket
+import ssl
 import threading
+from http.client import HTTPException
 from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import urlopen
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
@@ -68,40 +70,40 @@ def logged_in() -> bool:
     """Whether wandb would find a key; asking wandb itself settles its mode for good."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    host = urlsplit(_server()).hostname or ""
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(_server().hostname) is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
 
 
 def unreachable(seconds: float = PROBE_SECONDS) -> str | None:
-    """Why the server of W&B, or the proxy before it, takes no connection; None where it does.
+    """Why the server of W&B does not answer, through a proxy where one is set; None where it does.
 
     Args:
         seconds: After them it is out of reach; a name server may take much longer.
     """
-    server = _server()
-    proxies = {} if proxy_bypass(server.hostname) else getproxies()
-    proxy = proxies.get(server.scheme) or proxies.get("all")
-    asked = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else server
-    port = asked.port or (80 if asked.scheme == "http" else 443)
-    answer = [f"no answer in {seconds:g} s"]
+    address = _server()
+    problem = [f"no answer in {seconds:g} s"]
 
-    def connect() -> None:
+    def ask() -> None:
         try:
-            socket.create_connection((asked.hostname, port), timeout=seconds).close()
-            answer.clear()
-        except OSError as error:
-            answer[:] = [error.strerror or str(error)]
+            urlopen(f"{address}/healthz", timeout=seconds).close()
+            problem.clear()
+        except HTTPError as error:
+            problem[:] = [f"it answers {error.code}"] if error.code >= 500 else []
+        except URLError as error:
+            # Which certificates count is for W&B to say, whose list is another one.
+            trusted = not isinstance(error.reason, ssl.SSLError)
+            problem[:] = [getattr(error.reason, "strerror", None) or str(error.reason)] * trusted
+        except (OSError, ValueError, HTTPException) as error:
+            problem[:] = [str(error)]
 
-    waiting = threading.Thread(target=connect, daemon=True)
+    waiting = threading.Thread(target=ask, daemon=True)
     waiting.start()
     waiting.join(seconds)
-    where = f"{asked.hostname}:{port}"
-    through = f"the proxy {where} of {server.hostname}" if proxy else where
-    return f"W&B is out of reach at {through} ({answer[0]})" if answer else None
+    return f"W&B is out of reach at {address} ({problem[0]})" if problem else None
 
 
-def _server() -> Any:
-    address = urlsplit(os.environ.get("WANDB_BASE_URL", ""))
-    return address if address.hostname else urlsplit("https://api.wandb.ai")
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL", "").rstrip("/") or "https://api.wandb.ai"
