@@ -7,6 +7,8 @@
     ROOT/classes.txt                                        of videos of your own: one class a line,
                                                             as the annotations name it
 
+Frames may be .jpg, .jpeg or .png too, of any case.
+
 A set is a list of ImageSets, or VID_train, VID_val, DET_train, DET_val: all that is annotated.
 Where one of the authors' lists is not there, all that is annotated stands in for it. An image of
 DET is a snippet of one frame.
@@ -33,13 +35,14 @@ from dff.data.vid_lists import (
     Wanted,
     frame_file,
     frames_on_disk,
+    how_to_find_frames,
     how_to_unpack,
     wanted_frames,
 )
 
 __all__ = ["CLASSES", "SETS", "WORDNET_IDS", "VidSnippets", "class_names", "find_snippets"]
 
-_VERSION = 2
+_VERSION = 3
 """Of the cache: raise it when the index of the same files changes."""
 
 
@@ -51,11 +54,14 @@ class _Frames(Mapping[int, str]):
     kind: str
     name: str
     numbers: np.ndarray
+    suffixes: np.ndarray | None = None
 
     def __getitem__(self, number: int) -> str:
-        if number not in self:
+        at = bisect_left(self.numbers, number)
+        if at == len(self.numbers) or self.numbers[at] != number:
             raise KeyError(number)
-        return frame_file(self.root, self.kind, self.name, number)
+        known = () if self.suffixes is None else (self.suffixes[at].decode(),)
+        return frame_file(self.root, self.kind, self.name, number, *known)
 
     def __contains__(self, number: object) -> bool:
         at = bisect_left(self.numbers, number)
@@ -128,17 +134,14 @@ class VidSnippets(Sequence[Snippet]):
             raise IndexError(position)
         index, position = self.index, position % len(self)
         name = str(index.names[position])
-        frames, labelled = (
-            numbers[slice(*starts[position : position + 2].tolist())]
-            for numbers, starts in (
-                (index.frames, index.frame_starts),
-                (index.labelled, index.label_starts),
-            )
+        frames, labels = (
+            slice(*starts[position : position + 2].tolist())
+            for starts in (index.frame_starts, index.label_starts)
         )
         return Snippet(
             name,
-            _Frames(self.root, "Data", name, frames),
-            _Frames(self.root, "Annotations", name, labelled),
+            _Frames(self.root, "Data", name, index.frames[frames], index.suffixes[frames]),
+            _Frames(self.root, "Annotations", name, index.labelled[labels]),
             boxes=_IndexBoxes(index, position),
         )
 
@@ -231,8 +234,8 @@ def _build(
     listed = frames_on_disk(root, wanted)
     if not any(len(one.frames) for one in listed):
         raise FileNotFoundError(
-            f"none of the {len(listed)} videos and images that are listed is in {root / 'Data'}: "
-            f"{how_to_unpack(root)}"
+            f"none of the {len(listed)} videos and images that are listed is in {root / 'Data'}; "
+            f"{how_to_find_frames(root, listed[0].name)}"
         )
     index = build_index(root, listed, workers, classes)
     if "DET" in made:

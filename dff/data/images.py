@@ -10,56 +10,66 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dff.data.orientation import JPEG, PNG, UPRIGHT, orientation_of, turn
 from dff.data.samples import SampleError
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
 _CURE = "copy it again from its source, delete it, or train with skip_damaged"
 
 
-def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads a PNG or JPEG file as (H, W, 3) uint8 RGB; grey, 16 bit and alpha become that too.
 
-    Args:
-        path: The file.
-        upright: Whether a picture that its camera marked as lying (EXIF) is turned. Boxes are given
-            in the pixels of the file, lying.
+    A picture that its camera marked as lying is turned, as viewers do; see `dff.data.orientation`.
 
     Raises:
         FileNotFoundError: There is no such file.
         SampleError: The file is empty, cut short, damaged or no image.
     """
+    return turn(*read_stored(path))
+
+
+def read_stored(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """Reads a file as `read_image` does, with its pixels as stored, and its orientation, 1 to 8."""
     data = _read(path)
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         _png_chunks(path, data)
-    turn = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
-    return _decode(path, data, cv2.IMREAD_COLOR_RGB | turn)
+    if not data.startswith((PNG, JPEG)):  # another format under their name: turned by cv2 itself
+        return _decode(path, data, cv2.IMREAD_COLOR_RGB), UPRIGHT
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return _decode(path, data, flags), orientation_of(data)
+
+
+def read_orientation(path: str | os.PathLike) -> int:
+    """Reads how a file says that it is to be turned, 1 to 8; errors as `read_image`."""
+    return orientation_of(_read(path))
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:
     """Reads a label file as (H, W) uint8 or uint16: the numbers that the file stores.
 
     A palette PNG gives its indices, whatever its colours are, and a grey one of less than 8 bit
-    its own values: cv2 alone would give colours, and 0..255 for 0..1.
+    its own values: cv2 alone would give colours, and 0..255 for 0..1. One that says that it is to
+    be turned is turned.
 
     Raises:
         FileNotFoundError: There is no such file.
         SampleError: The file is empty, cut short, damaged, no image, a JPEG or a colour image.
     """
     data = _read(path)
-    if data.startswith(_JPEG):
+    orientation = orientation_of(data)
+    if data.startswith(JPEG):
         raise SampleError(
             f"{path} is a JPEG, which blurs class numbers: save the labels as PNG with one channel"
         )
     step = 1
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         data, depth = _grey_png(path, data)
         step = 255 // (2**depth - 1) if depth < 8 else 1
     labels = _decode(path, data, cv2.IMREAD_UNCHANGED)
     if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
         raise _not_one_channel(path)
-    return labels if step == 1 else labels // np.uint8(step)
+    return turn(labels if step == 1 else labels // np.uint8(step), orientation)
 
 
 def read_planes(path: str | os.PathLike) -> np.ndarray:
@@ -70,10 +80,10 @@ def read_planes(path: str | os.PathLike) -> np.ndarray:
         SampleError: The file is empty, cut short, damaged, or not a PNG of 3 channels of 16 bit.
     """
     data = _read(path)
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         _png_chunks(path, data)
     planes = _decode(path, data, cv2.IMREAD_UNCHANGED)
-    if not data.startswith(_PNG) or planes.dtype != np.uint16 or planes.shape[2:] != (3,):
+    if not data.startswith(PNG) or planes.dtype != np.uint16 or planes.shape[2:] != (3,):
         channels = 1 if planes.ndim == 2 else planes.shape[2]
         raise SampleError(
             f"{path} has {channels} channel{'s' * (channels > 1)} of {8 * planes.itemsize} bit: "
@@ -84,10 +94,14 @@ def read_planes(path: str | os.PathLike) -> np.ndarray:
 
 def values_in(labels: np.ndarray) -> np.ndarray:
     """Returns the numbers that (H, W) uint8 or uint16 labels hold, in order, each once."""
-    if labels.dtype != np.uint8:
-        return np.unique(labels)
-    # 1 ms for 1024x2048, where np.unique takes 9 or more
-    return np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256]))
+    return np.flatnonzero(count_values(labels)) if labels.dtype == np.uint8 else np.unique(labels)
+
+
+def count_values(labels: np.ndarray) -> np.ndarray:
+    """Returns how many pixels of (H, W) uint8 labels have each number, (256,) int64."""
+    # 1 ms for 1024x2048, where np.unique takes 9 or more; exact to 16 million pixels of a number
+    counts = cv2.calcHist([labels], [0], None, [256], [0, 256])
+    return counts.ravel().astype(np.int64)
 
 
 def colours_of(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -165,7 +179,7 @@ def _read(path: str | os.PathLike) -> bytes:
     if not data:
         raise SampleError(f"{path} is empty (0 bytes): {_CURE}")
     # zeros at the end are what a crashed copy leaves; junk after the end marker is harmless
-    if data.startswith(_JPEG) and _JPEG_END not in data.rstrip(b"\0")[-1024:]:
+    if data.startswith(JPEG) and _JPEG_END not in data.rstrip(b"\0")[-1024:]:
         raise SampleError(f"{path} is cut short (JPEG without its end marker): {_CURE}")
     return data
 
@@ -176,7 +190,7 @@ def _decode(path: str | os.PathLike, data: bytes, flags: int) -> np.ndarray:
     except cv2.error as error:  # for one, more pixels than cv2 accepts
         raise SampleError(f"{path} cannot be decoded ({error.err}): {_CURE}") from error
     if image is None:
-        known = data.startswith((_PNG, _JPEG))
+        known = data.startswith((PNG, JPEG))
         what = "is damaged" if known else f"is not an image (it begins with {data[:8]!r})"
         raise SampleError(f"{path} {what}: {_CURE}")
     return image
@@ -187,7 +201,7 @@ def _png_chunks(path: str | os.PathLike, data: bytes) -> list[tuple[bytes, bytes
 
     libpng prints to stderr from every worker, and some builds of cv2 return the part they got.
     """
-    chunks, start, view = [], len(_PNG), memoryview(data)
+    chunks, start, view = [], len(PNG), memoryview(data)
     while start + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, start)
         end = start + 12 + length
@@ -215,7 +229,7 @@ def _grey_png(path: str | os.PathLike, data: bytes) -> tuple[bytes, int]:
     header = header[:13] + b"\0" + header[14:]
     grey = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     pixels = b"".join(chunk for kind, chunk in chunks if kind in (b"IDAT", b"IEND"))
-    return _PNG + grey + pixels, depth
+    return PNG + grey + pixels, depth
 
 
 def _not_one_channel(path: str | os.PathLike) -> SampleError:

@@ -32,6 +32,7 @@ class VidIndex:
         names: (S,) str, "VID/train/.../ILSVRC2015_train_00000000"; of a DET image without suffix.
         frame_starts: (S + 1,) int64; snippet s has frames frame_starts[s] to frame_starts[s + 1].
         frames: (F,) int32, numbers of the frames on disk, in order within a snippet.
+        suffixes: (F,) S5, of their files.
         label_starts: (S + 1,) int64.
         labelled: (L,) int32, numbers of the labelled frames, in order within a snippet.
         sizes: (L, 2) int32, height and width as annotated.
@@ -47,6 +48,7 @@ class VidIndex:
     names: np.ndarray
     frame_starts: np.ndarray
     frames: np.ndarray
+    suffixes: np.ndarray
     label_starts: np.ndarray
     labelled: np.ndarray
     sizes: np.ndarray
@@ -73,6 +75,7 @@ class VidIndex:
             names=self.names[labels > 0],
             frame_starts=_starts(frames[labels > 0]),
             frames=self.frames[np.repeat(labels > 0, frames)],
+            suffixes=self.suffixes[np.repeat(labels > 0, frames)],
             label_starts=_starts(labels[labels > 0]),
             labelled=self.labelled[kept],
             sizes=self.sizes[kept],
@@ -122,6 +125,7 @@ def build_index(
         np.array([one.name for one in listed]),
         _starts([len(one.frames) for one in listed]),
         np.concatenate([one.frames for one in listed]).astype(np.int32),
+        np.concatenate([one.suffixes for one in listed]),
         _starts([len(one.labelled) for one in listed]),
         np.concatenate([one.labelled for one in listed]).astype(np.int32),
         sizes,

@@ -17,7 +17,10 @@ SETS: dict[str, tuple[str, ...]] = {
 """The authors' lists of each split."""
 
 _SET = re.compile(r"(VID|DET)_(train|val)\w*")
-_NUMBER = re.compile(r"(\d{6})\.(?:xml|JPEG)")
+FRAME_SUFFIX = ".JPEG"
+"""Of the frames of the data set; those of other videos may end in .jpg or .png, of any case."""
+_FRAME = re.compile(r"(.+)(\.(?:jpe?g|png))", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{6}")
 _MOST_FRAMES = 10**6
 
 Wanted = dict[str, list[int]]
@@ -32,11 +35,13 @@ class Listed:
         name: As in `VidIndex`.
         labelled: Numbers of its labelled frames, in order.
         frames: Numbers of its frames on disk, in order.
+        suffixes: Their suffixes, (F,) S5.
     """
 
     name: str
     labelled: np.ndarray
     frames: np.ndarray
+    suffixes: np.ndarray
 
     @property
     def is_image(self) -> bool:
@@ -48,7 +53,9 @@ class Listed:
         return frame_file(root, kind, self.name, number)
 
 
-def frame_file(root: str | os.PathLike, kind: str, name: str, number: int) -> str:
+def frame_file(
+    root: str | os.PathLike, kind: str, name: str, number: int, suffix: str = FRAME_SUFFIX
+) -> str:
     """Returns the path of a frame.
 
     Args:
@@ -56,9 +63,10 @@ def frame_file(root: str | os.PathLike, kind: str, name: str, number: int) -> st
         kind: "Data" or "Annotations".
         name: Of the snippet.
         number: Of the frame; a DET image has no number on disk.
+        suffix: Of its image.
     """
     stem = name if name.startswith("DET/") else f"{name}/{number:06d}"
-    return os.path.join(root, kind, f"{stem}{'.JPEG' if kind == 'Data' else '.xml'}")
+    return os.path.join(root, kind, f"{stem}{suffix if kind == 'Data' else '.xml'}")
 
 
 def wanted_frames(root: Path, names: list[str]) -> tuple[Wanted, set[str]]:
@@ -147,7 +155,7 @@ def _annotated(root: Path, part: str) -> Wanted:
         files = sorted(file for file in files if file.endswith(".xml"))
         if part.startswith("DET"):
             found |= {f"{name}/{file.removesuffix('.xml')}": [0] for file in files}
-        elif numbers := [int(m[1]) for file in files if (m := _NUMBER.fullmatch(file))]:
+        elif numbers := [int(file[:6]) for file in files if _NUMBER.fullmatch(file[:-4])]:
             found[name] = sorted(numbers)
         elif files:
             raise SampleError(
@@ -159,27 +167,65 @@ def _annotated(root: Path, part: str) -> Wanted:
 
 def frames_on_disk(root: Path, wanted: Wanted) -> list[Listed]:
     """Adds to what is wanted which frames are on disk."""
-    inside: dict[str, set[str]] = {}
+    inside: dict[str, dict[str, str]] = {}
     listed = []
     for name, numbers in wanted.items():
         folder, _, image = name.rpartition("/") if name.startswith("DET/") else (name, "", "")
-        if image:
-            if folder not in inside:
-                inside[folder] = set(_names_in(root / "Data" / folder))
-            frames = [0] if f"{image}.JPEG" in inside[folder] else []
+        if not image:
+            found = _images_in(root / "Data" / folder)
+            frames = {int(stem): found[stem] for stem in sorted(found) if _NUMBER.fullmatch(stem)}
         else:
-            matches = (_NUMBER.fullmatch(file) for file in _names_in(root / "Data" / folder))
-            frames = sorted(int(match[1]) for match in matches if match)
-        listed.append(Listed(name, np.array(numbers, np.int32), np.array(frames, np.int32)))
+            if folder not in inside:
+                inside[folder] = _images_in(root / "Data" / folder)
+            frames = {0: inside[folder][image]} if image in inside[folder] else {}
+        listed.append(
+            Listed(
+                name,
+                np.array(numbers, np.int32),
+                np.array(list(frames), np.int32),
+                np.array(list(frames.values()), "S5"),
+            )
+        )
     return listed
 
 
-def _names_in(folder: Path) -> list[str]:
-    return os.listdir(folder) if folder.is_dir() else []
+def _images_in(folder: Path) -> dict[str, str]:
+    """Name without suffix -> suffix of each image; of one that is there twice, the .JPEG."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    matches = filter(None, map(_FRAME.fullmatch, sorted(names, reverse=True)))
+    return dict(sorted((match.groups() for match in matches), key=_is_official))
+
+
+def _is_official(image: tuple[str, ...]) -> bool:
+    return image[1] == FRAME_SUFFIX
+
+
+def how_to_find_frames(root: Path, name: str) -> str:
+    """Says why a snippet has no frame on disk, by what its folder holds, and what to do.
+
+    Args:
+        root: Folder with `Data`.
+        name: Of the snippet.
+    """
+    folder = root / "Data" / (name.rpartition("/")[0] if name.startswith("DET/") else name)
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    if not names:
+        return f"{folder} {'is empty' if folder.is_dir() else 'is missing'}: {how_to_unpack(root)}"
+    if name.startswith("DET/"):
+        return f"{folder} holds no image {name.rpartition('/')[2]}: {how_to_unpack(root)}"
+    return (
+        f"{folder} holds {names[0]}: frames are called by the six digits of their annotations, "
+        "000000.JPEG onwards, and are .JPEG, .jpg or .png; rename or convert them"
+    )
 
 
 def how_to_unpack(root: Path) -> str:
     """Says what to do where something of the data set is missing."""
+    if (root / "classes.txt").is_file():
+        return (
+            f"put the frames of your videos at {root}/Data/VID/SPLIT/VIDEO/000000.jpg and their "
+            "boxes at Annotations/VID/SPLIT/VIDEO/000000.xml, or set --data.root"
+        )
     return (
         f"unpack ILSVRC2015_VID.tar.gz and ILSVRC2015_DET.tar.gz so that {root} holds Data, "
         "Annotations and ImageSets, or set --data.root"

@@ -1,13 +1,14 @@
 """Checkpoints: the newest of a run, and a model or its flow from a file."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 
 from dff.lit.module import LitDFF
 from dff.models import presets
+from dff.models.weight_files import check_finite, read_torch
 from dff.models.weights import WeightReport, load_weights
 
 
@@ -36,7 +37,8 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no checkpoint of LitDFF, or the flow is not made by hand.
+        ValueError: The file is no checkpoint of LitDFF, its weights are not finite, or the flow is
+            not made by hand.
     """
     hand_made = get_args(presets.HandMadeFlowName)
     if flow_network is not None and flow_network not in hand_made:
@@ -46,7 +48,12 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
         )
     file = Path(file)
     cure = "give a checkpoint that scripts/fit.py wrote for a LitDFF model"
-    checkpoint = _read(file, cure)
+    convert = (
+        f"it has no settings of a model; scripts/convert_weights.py {file} model.ckpt makes a "
+        "checkpoint of the official detection model, and --model.weights of scripts/fit.py begins "
+        "a training from it"
+    )
+    checkpoint = read_torch(file, "a checkpoint", cure, convert)
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not isinstance(settings, dict) or "feature_network" not in settings:
         kind = (
@@ -61,8 +68,9 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
     try:
         module = LitDFF(**settings)
         module.on_load_checkpoint(checkpoint)
+        check_finite(checkpoint["state_dict"], file)
         module.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, KeyError, RuntimeError) as error:
+    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"{file} does not fit this version of the model ({str(error).splitlines()[0]}): {cure}"
         ) from error
@@ -84,25 +92,19 @@ def check_continued(file: str | Path, model: str) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of a training, or cannot be read.
+        ValueError: It is no checkpoint of a training, cannot be read, or its weights are not
+            finite.
     """
     cure = f"give a checkpoint that scripts/fit.py wrote for a {model} model"
-    checkpoint = _read(Path(file), cure, mmap=True)
+    setting = "flow_weights" if model == "LitFlow" else "weights"
+    begin = f"a training begins from weights by --model.{setting} {file}, not by --ckpt_path"
+    checkpoint = read_torch(file, "a checkpoint", cure, begin, mmap=True)
     if not isinstance(checkpoint, dict) or not {"loops", "optimizer_states"} <= checkpoint.keys():
         raise ValueError(f"{file} is no checkpoint that a training can go on from: {cure}")
+    check_finite(checkpoint.get("state_dict", {}), file)
     epochs = checkpoint["loops"].get("fit_loop", {}).get("epoch_progress", {})
     done = epochs.get("current", {}).get("processed", 0)
     return checkpoint.get("global_step", 0), done
-
-
-def _read(file: Path, cure: str, mmap: bool = False) -> Any:
-    if not file.is_file():
-        raise FileNotFoundError(f"no checkpoint at {file}: scripts/fit.py writes them to runs/")
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # torch raises half a dozen types for a file that is not its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{file} cannot be read as a checkpoint ({reason}): {cure}") from error
 
 
 def load_flow_network(

@@ -18,6 +18,7 @@ from dff.lit.metrics import (
 from dff.lit.pair_data import PairData
 from dff.models import presets
 from dff.models.flownet import FLOW_UNIT
+from dff.models.weight_files import plain_names
 from dff.models.weights import load_weights
 
 FIRST_THING = 11
@@ -96,6 +97,10 @@ class LitFlow(optimizers.ClipsGradients):
             self.speed_error = SpeedEndPointError()
         if stage == "fit" and self.hparams.flow_weights and not self.trainer.ckpt_path:
             self.print(load_weights(self.flow_network, self.hparams.flow_weights, keep=("scale",)))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes weights as they are called without torch.compile."""
+        checkpoint["state_dict"] = plain_names(checkpoint["state_dict"])
 
     def configure_optimizers(self) -> dict[str, Any]:
         """As LitDFF."""

@@ -12,6 +12,7 @@ from dff.lit.checkpoints import load_flow_network
 from dff.lit.flow import cell_means
 from dff.lit.metrics import SPEEDS, GapEndPointError, SpeedEndPointError, flow_in_image_pixels
 from dff.models import presets
+from dff.models.weight_files import read_torch
 
 GAP = 0
 """All pairs are counted together."""
@@ -38,14 +39,12 @@ def flow_function(name: str) -> nn.Module:
             f"{name} is neither a checkpoint nor a flow: want a file of scripts/fit.py, or one "
             f"of {', '.join(known)}"
         )
+    cure = "give one that scripts/fit.py wrote"
+    saved = read_torch(file, "a checkpoint", cure)
     try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
         kind = saved["hyper_parameters"]["flow_network"]
-    except Exception as error:  # whatever unpickling other people's bytes ends in
-        raise ValueError(
-            f"{file} is no checkpoint that tells its flow network ({str(error).splitlines()[0]}): "
-            "give one that scripts/fit.py wrote"
-        ) from error
+    except (TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"{file} is no checkpoint that tells its flow network: {cure}") from error
     return load_flow_network(kind, file)[0]
 
 

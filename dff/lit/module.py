@@ -15,6 +15,7 @@ from dff.models import presets
 from dff.models.deployment import deploy
 from dff.models.dff import DeepFeatureFlow
 from dff.models.recognizer import recognize_interval
+from dff.models.weight_files import plain_names
 from dff.models.weights import load_heads, load_weights
 
 
@@ -180,7 +181,8 @@ class LitDFF(optimizers.ClipsGradients):
         checkpoint["box_classes"] = self.box_classes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes names and colours back."""
+        """Takes names and colours back, and weights as they are called without torch.compile."""
+        checkpoint["state_dict"] = plain_names(checkpoint["state_dict"])
         self.classes = checkpoint.get("classes", self.classes)
         self.palette = checkpoint.get("palette", self.palette)
         self.box_classes = checkpoint.get("box_classes", self.box_classes)

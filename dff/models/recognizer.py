@@ -57,11 +57,7 @@ def recognize(
     how: Propagation = "full",
 ) -> Predictions:
     """Recognises frames (n, 3, H, W) that one key frame serves, in one batch."""
-    n = len(frames)
-    features = model.propagate(
-        key.features.expand(n, -1, -1, -1), key.prepared(model, n), frames, how
-    )
-    return _predict(model, features, frames, size)
+    return _predict(model, _carry(model, key, frames, how), frames, size)
 
 
 def stream(
@@ -83,17 +79,37 @@ def stream(
 def recognize_interval(
     model: DeepFeatureFlow, frames: Tensor, size: tuple[int, int] | None = None
 ) -> Predictions:
-    """Throughput: a key frame and the frames it serves (n, 3, H, W), n >= 1, in one call."""
+    """Throughput: a key frame and the frames it serves (n, 3, H, W), n >= 1, in one call.
+
+    Raises:
+        ValueError: Features are not finite, so that no result would mean anything.
+    """
     key, first = take_key(model, frames[:1], size)
-    if len(frames) == 1:
-        return first
-    others = [recognize(model, key, s, size) for s in frames[1:].split(batch_size(frames))]
-    return {name: torch.cat([found[name] for found in (first, *others)]) for name in first}
+    found, sums = [first], [key.features.sum(dtype=torch.float32)]
+    for some in frames[1:].split(batch_size(frames)) if len(frames) > 1 else ():
+        features = _carry(model, key, some)
+        found.append(_predict(model, features, some, size))
+        sums.append(features.sum(dtype=torch.float32))  # not finite where a feature is not
+    # after all of the interval: asking a device for a number waits for what it has to do
+    if not torch.stack(sums).isfinite().all():
+        raise ValueError(
+            f"features became NaN or infinite (in {key.features.dtype}), so nothing is recognised "
+            "by them: numbers too large for 16-mixed want --precision bf16-mixed or 32-true, and "
+            "where that is set, other weights"
+        )
+    return {name: torch.cat([one[name] for one in found]) for name in first}
 
 
 def batch_size(frames: Tensor) -> int:
     """How many of the frames (n, 3, H, W) are best taken at once on their device."""
     return CPU_BATCH if frames.device.type == "cpu" else len(frames)
+
+
+def _carry(
+    model: DeepFeatureFlow, key: KeyFrame, frames: Tensor, how: Propagation = "full"
+) -> Tensor:
+    n = len(frames)
+    return model.propagate(key.features.expand(n, -1, -1, -1), key.prepared(model, n), frames, how)
 
 
 def _predict(

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from dff.models.flow_weights import convert_flownet
 from dff.models.mxnet_params import is_params, read_params
 from dff.models.rfcn import OFFICIAL_NAMES
+from dff.models.safetensors_files import is_safetensors, read_safetensors
+from dff.models.weight_files import check_finite, plain_names, read_torch
 
 TORCHVISION = "torchvision:"
 
@@ -63,9 +65,10 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
     """Sets the weights of a network from a file, or not at all.
 
     Takes the authors' MXNet files (`.params`: Deep Feature Flow, ResNet, FlowNet), state dicts with
-    our names or torchvision's (`.pth`), Lightning checkpoints (`.ckpt`), and FlowNetS of
-    FlowNetPytorch, mmtracking and MEGA. The network may be a part of what the file holds; the file
-    may lack the layers of `NEW_LAYERS`, and nothing else. Nothing of a file is executed.
+    our names or torchvision's (`.pth`, `.safetensors`), Lightning checkpoints (`.ckpt`), and
+    FlowNetS of FlowNetPytorch, mmtracking and MEGA. The network may be a part of what the file
+    holds; the file may lack the layers of `NEW_LAYERS`, and nothing else. Nothing of a file is
+    executed.
 
     Args:
         module: A ResNet, a flow network, or a whole DeepFeatureFlow.
@@ -80,7 +83,7 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
         FileNotFoundError: There is no such file.
         ConnectionError: torchvision's weights cannot be downloaded.
         ValueError: The file is of another kind, of another network, or has a tensor of another
-            shape; the message names the file and the cure.
+            shape or one that is not finite; the message names the file and the cure.
     """
     source = str(source)
     if not module.state_dict():
@@ -118,6 +121,7 @@ def load_heads(heads: nn.ModuleDict, source: str | Path) -> list[str]:
         mark, own = f"heads.{name}.", head.state_dict()
         found = {key.partition(mark)[2]: value for key, value in state.items() if mark in key}
         if own and all(k in found and found[k].shape == v.shape for k, v in own.items()):
+            check_finite({f"{mark}{k}": found[k] for k in own}, source)
             head.load_state_dict({k: found[k] for k in own})
             taken.append(name)
     return taken
@@ -128,12 +132,10 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], list[str], str]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is neither of MXNet nor of PyTorch, or holds no state dict.
+        ValueError: The file is of none of these kinds, or holds no state dict.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}: give a .params, .pth or .ckpt file")
-    if path.suffix == ".params" or is_params(path):
+    if path.is_file() and (path.suffix == ".params" or is_params(path)):
         return *from_official(read_params(path)), "official"
     tensors, others, div_flow = read_state_dict(path)
     if flow := convert_flownet(tensors, str(path), div_flow):
@@ -142,7 +144,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], list[str], str]:
 
 
 def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], list[str], Any]:
-    """The tensors of a PyTorch file as they are named there.
+    """The tensors of a PyTorch or safetensors file as they are named there, wrappers aside.
 
     Returns:
         Tensors; names of what is no tensor; the file's `div_flow`, None where it has none.
@@ -151,26 +153,18 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], list[str], Any
         FileNotFoundError: There is no such file.
         ValueError: The file is no state dict, nor a checkpoint that holds one.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}: give a .params, .pth or .ckpt file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # Bytes that are no checkpoint fail in the unpickler in a dozen ways; none of them is a bug.
-    except Exception as error:
-        raise ValueError(
-            f"{path} is neither an MXNet .params file nor a PyTorch file of plain tensors "
-            f"({type(error).__name__}): give a file that torch.save wrote from a state_dict()"
-        ) from error
+    if Path(path).is_file() and is_safetensors(path):
+        return plain_names(read_safetensors(path)), [], None
+    cure = "give a .params or .safetensors file, or what torch.save wrote of a state_dict()"
+    state = read_torch(path, "weights", cure)
     div_flow = state.get("div_flow") if isinstance(state, dict) else None
     for entry in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(entry), dict):
             state = state[entry]
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no state dict: save network.state_dict() instead")
-    # torch.compile wraps a network in one more name.
     named = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
-    tensors = {k.replace("_orig_mod.", ""): v for k, v in named.items()}
-    return tensors, [str(k) for k in state if k not in named], div_flow
+    return plain_names(named), [str(k) for k in state if k not in named], div_flow
 
 
 def from_official(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], list[str]]:
@@ -293,6 +287,7 @@ def _fit(
             f"do not belong here {_few(foreign)}; build the network that was saved (depth, width), "
             "or load the file into the part of the model that it belongs to"
         )
+    check_finite({found[name]: state[found[name]] for name in used}, source)
     module.load_state_dict({name: state[found[name]] for name in used}, strict=False)
     taken = {found[name] for name in used}
     rest = [key for key in state if key not in taken]

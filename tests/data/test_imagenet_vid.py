@@ -4,12 +4,13 @@ import shutil
 import warnings
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import scipy.io  # albumentations depends on it
 import torch
 from small import DATA
-from vid_layout import annotation, box_of, write_frame, write_vid
+from vid_layout import annotation, box_of, write_frame, write_vid, write_video
 
 from dff.data.collation import collate
 from dff.data.imagenet_vid import CLASSES, class_names, find_snippets
@@ -363,6 +364,55 @@ def test_frames_that_are_not_called_by_six_digits_are_told(root):
     write_frame(root, "VID/train/other/00001", [(0, 0, (1, 1, 9, 9))])
     with pytest.raises(SampleError, match=r"other holds 00001\.xml: .* six digits"):
         find_snippets(root, "train", sets=["VID_train"])
+
+
+@pytest.mark.parametrize(
+    "suffixes", [(".jpg",), (".png",), (".JPG",), (".PNG",), (".jpeg",), (".jpg", ".JPEG", ".png")]
+)
+def test_frames_may_have_another_suffix(root, suffixes):
+    official = {s.name: list(s.frames) for s in find_snippets(root, "train")}
+    for number, path in enumerate(sorted((root / "Data").rglob("*.JPEG"))):
+        target = path.with_suffix(suffixes[number % len(suffixes)])
+        picture = cv2.imread(str(path))
+        path.unlink()
+        cv2.imwrite(str(target), picture)
+    found = find_snippets(root, "train")
+    assert {s.name: list(s.frames) for s in found} == official
+    assert {s.frames[n].rpartition(".")[2] for s in found for n in s.frames} == {
+        suffix[1:] for suffix in suffixes
+    }
+    pairs = TrainingPairs(found, None, TrainingTransform(None), with_boxes=True)
+    assert all(len(pairs[index, 0]["current"]) == 3 for index in range(len(pairs)))
+
+
+def test_of_a_frame_that_is_there_twice_the_official_file_is_taken(root):
+    path = root / "Data" / FIRST / "000005.JPEG"
+    for suffix in (".JPG", ".jpg", ".png"):
+        path.with_suffix(suffix).write_bytes(path.read_bytes())
+    assert find_snippets(root, "train")[0].frames[5] == str(path)
+
+
+@pytest.mark.parametrize(
+    "name, own, message",
+    [
+        ("{}.bmp", False, r"holds 000000\.bmp: frames are called by .* and are \.JPEG, \.jpg"),
+        ("frame_{}.jpg", False, r"holds frame_000000\.jpg: frames are called by the six digits"),
+        (None, False, r"00000000 is empty: unpack ILSVRC2015_VID\.tar\.gz"),
+        (None, True, r"00000000 is empty: put the frames of your videos at .*Data/VID/SPLIT/"),
+    ],
+)
+def test_why_no_frame_is_found_is_told_by_what_is_there(tmp_path, name, own, message):
+    root = tmp_path / "one"
+    write_video(root, "val/ILSVRC2015_val_00000000", 2, ("n02691156", 0))
+    for path in (root / "Data").rglob("*.JPEG"):
+        if name:
+            path.rename(path.with_name(name.format(path.stem)))
+        else:
+            path.unlink()
+    if own:
+        (root / "classes.txt").write_text("n02691156\n")
+    with pytest.raises(FileNotFoundError, match=message):
+        find_snippets(root, "val")
 
 
 def test_a_list_in_another_encoding_is_named(root):

@@ -72,10 +72,11 @@ def test_flows_come_by_name_or_from_a_checkpoint(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is neither a checkpoint nor a flow: want"):
         flow_function("nowhere")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
+    with pytest.raises(ValueError, match=r"text.ckpt cannot be read as a checkpoint \(it is text"):
+        flow_function(str(tmp_path / "text.ckpt"))
     torch.save({"state_dict": {}}, tmp_path / "bare.ckpt")
-    for name in ("text.ckpt", "bare.ckpt"):
-        with pytest.raises(ValueError, match=f"{name} is no checkpoint that tells its flow"):
-            flow_function(str(tmp_path / name))
+    with pytest.raises(ValueError, match=r"bare.ckpt is no checkpoint that tells its flow"):
+        flow_function(str(tmp_path / "bare.ckpt"))
 
 
 def test_a_table_names_a_checkpoint_by_its_run():

@@ -163,9 +163,7 @@ def test_a_video_that_cannot_be_finished_leaves_no_file(codec, size, tmp_path, l
     largest_file(size)
     with (
         pytest.raises(Exception, match=r"a\.mp4"),
-        VideoWriter(
-            tmp_path / "a.mp4", 25, SIZE, codec, 18 if codec == "libx264" else None
-        ) as file,
+        VideoWriter(tmp_path / "a.mp4", 25, SIZE, codec, crf) as file,
     ):
         for number in range(40):
             file.write(np.roll(noise, 7 * number, 1))

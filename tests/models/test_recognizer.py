@@ -96,3 +96,21 @@ def test_results_come_at_the_size_asked_for(model, video):
             50,
             70,
         )
+
+
+@pytest.mark.parametrize("where", ["key", "flow"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_are_told_and_not_recognised(video, where, value):
+    """Weights are finite, and numbers overflow on the way, as in float16."""
+    model = small_model().eval()
+    layer = model.feature_network if where == "key" else model.flow_network
+    layer.register_forward_hook(lambda _, __, out: _with(out, value))
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"NaN or infinite .*float32.*--p"):
+        recognize_interval(model, torch.cat(video[:3]))
+
+
+def _with(out, value):
+    """One feature, or one number of a scale field, becomes `value`."""
+    changed = (out[1] if isinstance(out, tuple) else out).clone()
+    changed[-1, 0, 0, 0] = value
+    return (out[0], changed) if isinstance(out, tuple) else changed
