@@ -101,7 +101,7 @@ def test_uneven_frames_keep_their_times_and_a_pause_stays(name, codec, options, 
 
 @pytest.mark.parametrize("codec", ["libvpx-vp9", "libvpx"])
 def test_a_recorders_file_without_a_rate_has_that_of_its_frames(codec, tmp_path):
-    times = np.cumsum([0, *[33, 66, 33, 34, 33, 50, 50] * 3]).tolist()
+    times = np.cumsum([0, *np.random.default_rng(0).integers(17, 67, 39)]).tolist()
     options = {"deadline": "realtime"}
     path = write_clip(tmp_path / "a.webm", codec, options, times=times, nominal=False)
     with av.open(str(path)) as container:
@@ -109,7 +109,7 @@ def test_a_recorders_file_without_a_rate_has_that_of_its_frames(codec, tmp_path)
     found, end = times_of(path)
     assert found == pytest.approx([time / 1000 for time in times])
     assert VideoFile(path).fps == pytest.approx(len(times) / end, rel=0.05)
-    assert 0.03 <= end - found[-1] <= 0.05
+    assert 0.001 <= end - found[-1] <= 0.05
 
 
 def test_recordings_that_were_joined_go_on(tmp_path):

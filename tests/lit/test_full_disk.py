@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dff.data.video import VideoError
 from dff.data.video_writer import VideoWriter
 from dff.lit.detection_files import DetectionFiles
 from dff.lit.writer import PredictionWriter, _OpenVideo
@@ -162,7 +163,7 @@ def test_a_video_that_cannot_be_finished_leaves_no_file(codec, size, tmp_path, l
     crf = 18 if codec == "libx264" else None
     largest_file(size)
     with (
-        pytest.raises(Exception, match=r"a\.mp4"),
+        pytest.raises(VideoError, match=r"a\.mp4.*File too large"),
         VideoWriter(tmp_path / "a.mp4", 25, SIZE, codec, crf) as file,
     ):
         for number in range(40):

@@ -13,12 +13,12 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dff.data.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
-from dff.data.images import read_labels
+from dff.data.images import read_labels, write_png
 from dff.data.video import find_videos, open_video
 from dff.data.video_writer import VideoWriter
 from dff.lit.datamodules import Videos
 from dff.lit.drawing import colour_labels, overlay
-from dff.lit.result_files import own_names
+from dff.lit.result_files import own_names, source_of
 from dff.lit.writer import SECONDS, PredictionWriter
 from dff.models.recognizer import stream
 from dff.models.schedule import FixedSchedule
@@ -145,6 +145,18 @@ def test_a_finished_video_is_skipped_unless_the_settings_changed(model, videos, 
     shutil.copy(inputs[1], inputs[0])  # another video in the same file
     assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == ["a"]
     assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == []
+
+
+def test_another_rate_makes_the_results_of_a_folder_anew_and_of_no_file(videos, tmp_path):
+    (tmp_path / "frames").mkdir()
+    write_png(tmp_path / "frames" / "0.png", np.zeros((8, 8, 3), np.uint8))
+    inputs = [str(tmp_path / "frames"), str(videos / "a.mp4")]
+    usual, same, faster = (
+        [source_of(video) for video in find_videos(inputs, **rate)]
+        for rate in ({}, {"fps": 17.0}, {"fps": 30.0})
+    )
+    assert usual == same and "fps" not in usual[0]  # as in results of earlier versions
+    assert usual[0] != faster[0] and usual[1] == faster[1]
 
 
 def test_two_videos_of_one_name_keep_a_result_each(model, videos, tmp_path):
