@@ -87,9 +87,9 @@ def test_standard_input_is_read_where_it_is_a_file_and_refused_as_a_pipe(tmp_pat
     path = write_clip(tmp_path / "clip.mp4", count=3)
     command = [sys.executable, "-c", READ]
     with path.open("rb") as file:
-        run = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=200)
     assert run.stdout == "[3]\n"
-    run = subprocess.run(command, input=path.read_bytes(), capture_output=True, timeout=60)
+    run = subprocess.run(command, input=path.read_bytes(), capture_output=True, timeout=200)
     assert b"/dev/stdin is a pipe, not a file" in run.stderr
 
 
