@@ -19,6 +19,7 @@ from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import Videos
 from dff.lit.memory import keep_memory
+from dff.lit.precision import usable_precision
 from dff.lit.result_files import own_names
 from dff.lit.writer import PredictionWriter, gather_failures
 from dff.models.presets import HandMadeFlowName
@@ -71,6 +72,7 @@ def main() -> int:
     FixedSchedule(args.key_duration)
     checked_fps(args.fps)
     keep_memory()
+    usable_precision(args.precision, args.accelerator)
     module = load_model(args.checkpoint, args.flow_network)
     module.compiles = args.compile
     if args.labels == "cityscapes" and tuple(module.classes) != tuple(CLASSES):

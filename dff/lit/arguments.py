@@ -28,7 +28,11 @@ class _ShortErrors(ArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        names = [action.dest for action in parser._actions]
+        actions = list(parser._actions)
+        for action in parser._actions:  # `fit`, which stands between Lightning's parser and ours
+            for below in getattr(action, "_name_parser_map", {}).values():
+                actions += below._actions
+        names = [action.dest for action in actions]
         words = in_short(message, names, getattr(self, "args", None) or sys.argv[1:])
         sys.stderr.write(f"error: {words}\n")
         sys.exit(2)
@@ -52,12 +56,7 @@ def in_short(message: str, names: Iterable[str], given: Sequence[Any]) -> str:
     """
     found = list(_UNKNOWN.finditer(message))
     if not found:
-        lines = [line.strip(" -") for line in message.splitlines()]
-        keys = re.findall(r'Parser key "([\w.]+)"', message)
-        told = [line for line in lines if line and not line.startswith(("Parser key", "Problem"))]
-        told = told or [re.sub(r'^Parser key "[\w.]+": ', "", lines[-1])]
-        where = f"{'.'.join(keys)}: " if keys else ""
-        return f"{where}{' '.join(told[:2])[:400]} (--help says what can be given)"
+        return f"{_innermost(message)} (--help says what can be given)"
     unknown = next(group for group in found[-1].groups() if group)
     key = unknown.rpartition(".")[2]
     classes = [c for c in _CLASS.findall(message[: found[-1].start()]) if "." in c]
@@ -74,6 +73,15 @@ def in_short(message: str, names: Iterable[str], given: Sequence[Any]) -> str:
     near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
     cure = f"the nearest that it has is {near[0]!r}" if near else "--help says what it has"
     return f"{owner} has no setting {key!r} ({_place(key, given)}): remove it; {cure}"
+
+
+def _innermost(message: str) -> str:
+    """What is wrong with a value: the last key of a nested message, and the lines below it."""
+    head, *nested = re.split(r'Parser key "([\w.]+)":', message)
+    keys, told = ".".join(nested[::2]), nested[-1] if nested else head
+    lines = re.split(r"\n\s*(?:- |Given value)", told.strip())[0].splitlines()
+    words = " ".join(line.strip() for line in lines)[:300]
+    return f"{keys}: {words}" if keys else words
 
 
 def _place(key: str, given: Sequence[Any]) -> str:
@@ -112,4 +120,7 @@ def _subclasses(base: type) -> list[type]:
 
 
 def _settings(classes: Iterable[type]) -> list[str]:
-    return sorted({name for c in classes for name in inspect.signature(c).parameters})
+    """What their constructors take; one that takes any hands them to that of its parent."""
+    makers = {m.__init__ for c in classes for m in c.__mro__ if m.__module__.startswith("dff.")}
+    names = {name for maker in makers for name in inspect.signature(maker).parameters}
+    return sorted(names - {"self", "args", "kwargs"})

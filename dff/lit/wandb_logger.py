@@ -8,7 +8,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import build_opener
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
@@ -88,7 +88,8 @@ def unreachable(seconds: float = PROBE_SECONDS) -> str | None:
 
     def ask() -> None:
         try:
-            urlopen(f"{address}/healthz", timeout=seconds).close()
+            # Not urlopen, which keeps the proxies of its first call.
+            build_opener().open(f"{address}/healthz", timeout=seconds).close()
             problem.clear()
         except HTTPError as error:
             problem[:] = [f"it answers {error.code}"] if error.code >= 500 else []
