@@ -53,6 +53,7 @@ _CLASSES = (
     ("bicycle", 33, (119, 11, 32)),
 )
 FIRST_THING_ID, LAST_LABEL_ID = 24, 33
+LAST_TRAIN_ID = len(_CLASSES) - 1
 
 CLASSES: tuple[str, ...] = tuple(name for name, _, _ in _CLASSES)
 PALETTE: np.ndarray = np.array([colour for _, _, colour in _CLASSES], np.uint8)
@@ -75,7 +76,14 @@ for _number, _name in enumerate(BOX_CLASSES):
 
 _FRAME = re.compile(r"(.+_\d+)_(\d+)_leftImg8bit\.(?:png|jpe?g)")
 _LABELS = re.compile(r"(.+_\d+)_(\d+)_gtFine_labelIds\.png")
-_LABELS_TO_INSTANCES = ("_gtFine_labelIds.png", "_gtFine_instanceIds.png")
+LABELS_TO_INSTANCES = ("_gtFine_labelIds.png", "_gtFine_instanceIds.png")
+LABEL_IDS_CURE = (
+    "put the files of gtFine_trainvaltest.zip there as they are (7 is road, and 0 unlabelled, in "
+    "labels of your own too), or read train ids as a folder data set"
+)
+INSTANCES_CURE = (
+    "put the *_gtFine_instanceIds.png of gtFine_trainvaltest.zip there, or train without with_boxes"
+)
 
 Found = dict[str, dict[int, str]]
 """Snippet name -> frame number -> file."""
@@ -86,7 +94,8 @@ def read_train_ids(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
         FileNotFoundError: There is no such file.
-        SampleError: The file is damaged, or holds ids that are no Cityscapes label ids.
+        SampleError: The file is damaged, holds ids that are no Cityscapes label ids, or 255 beside
+            nothing above 18: label ids are never 255, and train ids are.
     """
     labels = read_labels(path)
     # the largest is known at once, and which there are only after 4 ms
@@ -97,6 +106,12 @@ def read_train_ids(path: str | os.PathLike) -> np.ndarray:
             f"{path} holds the ids {', '.join(map(str, wrong[:10]))}, but label ids are "
             f"0..{LAST_LABEL_ID} and {IGNORED}: use the *_gtFine_labelIds.png files, not "
             "instanceIds or color, or read your own classes as a folder data set"
+        )
+    classes = present[present != IGNORED]
+    if len(classes) < len(present) and len(classes) and classes[-1] <= LAST_TRAIN_ID:
+        raise SampleError(
+            f"{path} holds {IGNORED} and no id above {LAST_TRAIN_ID}, as train ids do and label "
+            f"ids do not: {LABEL_IDS_CURE}"
         )
     return cv2.LUT(labels.astype(np.uint8, copy=False), LABEL_ID_TO_TRAIN_ID)
 
@@ -113,7 +128,7 @@ class InstanceBoxes:
 
     def boxes(self, frame: int) -> Boxes:
         """Returns the boxes of a frame: read_instance_boxes of its instanceIds file."""
-        return read_instance_boxes(self.labels[frame].replace(*_LABELS_TO_INSTANCES))
+        return read_instance_boxes(self.labels[frame].replace(*LABELS_TO_INSTANCES))
 
     def motion(self, frame: int) -> None:
         """One frame of a snippet is labelled: nothing tells how its things move."""
@@ -137,6 +152,11 @@ def read_instance_boxes(path: str | os.PathLike) -> Boxes:
             "or train without with_boxes"
         ) from None
     present = values_in(ids)
+    if ids.dtype == np.uint8 and len(present) and present[-1] >= FIRST_THING_ID:
+        raise SampleError(
+            f"{path} has 8 bit, in which no instance has a number (label id * 1000 + its own), and "
+            f"so holds label ids: {INSTANCES_CURE}"
+        )
     present = present[present >= 1000].astype(np.int64)
     things = present // 1000
     if len(wrong := present[(things < FIRST_THING_ID) | (things > LAST_LABEL_ID)]):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dff.data import cityscapes, folder, imagenet_vid, streets
+from dff.data import cityscapes, cityscapes_checks, folder, imagenet_vid, streets
 from dff.data.draws import mix
 from dff.data.intervals import Intervals
 from dff.data.read_ahead import ReadAhead
@@ -46,6 +46,13 @@ class Cityscapes(PairData):
     def mask_reader(self) -> Callable[[str], np.ndarray]:
         """`labelIds` -> train ids."""
         return cityscapes.read_train_ids
+
+    def check_labels(self, split: str, files: Sequence[str]) -> None:
+        """Looks too whether the files hold what their names say."""
+        cityscapes_checks.check_label_ids(files)
+        if self.with_boxes:
+            cityscapes_checks.check_instance_ids(files)
+        super().check_labels(split, files)
 
 
 class Streets(PairData):
@@ -108,6 +115,9 @@ class Streets(PairData):
     def mask_reader(self) -> Callable[[str], np.ndarray]:
         """`labelIds` -> train ids."""
         return cityscapes.read_train_ids
+
+    def check_labels(self, split: str, files: Sequence[str]) -> None:
+        """What was drawn is known."""
 
 
 class Folder(PairData):

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from dff.data.collation import collate
 from dff.data.draws import DrawSampler
 from dff.data.images import read_image
+from dff.data.label_census import check_masks
 from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
 from dff.data.samples import SampleError, Snippet, describe
 from dff.data.transforms import EvaluationTransform, TrainingTransform
@@ -112,17 +113,50 @@ class PairData(L.LightningDataModule):
         """The function that reads a label file as train ids; None where there are boxes alone."""
         raise NotImplementedError
 
+    def check_labels(self, split: str, files: Sequence[str]) -> None:
+        """Looks into the masks of a split: what no loss and no figure would show is said.
+
+        Args:
+            split: "train" or "val".
+            files: The label files.
+
+        Raises:
+            SampleError: A mask cannot be used, or no two classes are to be learned from them all.
+        """
+        try:
+            told = check_masks(
+                files, self.mask_reader(), self.classes, split != "train", self.skip_damaged
+            )
+        except SampleError as error:
+            raise SampleError(f"{type(self).__name__} {split}: {error}") from error
+        if told:
+            rank_zero_info(f"{type(self).__name__} {split}: {told}")
+
     def quotas(self) -> list[tuple[range, int]] | None:
         """How many of which training pairs an epoch draws, see `mix`; None takes each once."""
         return None
 
     # ------------------------------------------------------------------ pairs
 
+    def setup(self, stage: str) -> None:
+        """Finds what a run needs, and looks into its labels, before anything else begins.
+
+        Every process does, and finds the same: none waits for one that has ended in an error.
+        """
+        if stage == "fit":
+            self.snippets("train")
+        if stage == "validate" or (stage == "fit" and self.trainer.limit_val_batches):
+            self.snippets("val")
+
     def snippets(self, split: str) -> Sequence[Snippet]:
-        """The snippets of a split, found once."""
+        """The snippets of a split, found once, and their labels looked into."""
         if split not in self._found:
-            self._found[split] = found = self.find_snippets(split)
+            found = self.find_snippets(split)
             rank_zero_info(f"{type(self).__name__} {split}: {describe(found)}")
+            if self.mask_reader() is not None:
+                files = [file for s in found for _, file in sorted(s.labels.items())]
+                self.check_labels(split, files)
+            self._found[split] = found
         return self._found[split]
 
     def evaluation_pairs(

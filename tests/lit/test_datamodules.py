@@ -1,12 +1,16 @@
 import itertools
+import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Subset
 from vid_layout import box_of, write_vid
 
-from dff.data.samples import SampleError
+from dff.data.cityscapes import read_train_ids
+from dff.data.images import write_png
+from dff.data.samples import IGNORED, SampleError
 from dff.lit.datamodules import (
     Cityscapes,
     Folder,
@@ -200,3 +204,71 @@ def test_sides_that_no_video_can_have_are_refused():
         Videos([], 5, 32)
     with pytest.raises(ValueError, match="longest 500 with short_side None"):
         Videos([], 5, None, 500)
+
+
+def write_folder(root, **splits):
+    """A folder data set; of each split, the numbers of its one mask."""
+    (root / "classes.txt").parent.mkdir(parents=True, exist_ok=True)
+    (root / "classes.txt").write_text("background\nobject\n")
+    for split, numbers in splits.items():
+        for kind in ("frames", "masks"):
+            (root / split / kind / "a").mkdir(parents=True)
+        mask = np.repeat(np.array(numbers, np.uint8), 64 * 64 // len(numbers)).reshape(64, 64)
+        write_png(root / split / "masks" / "a" / "0.png", mask)
+        write_png(root / split / "frames" / "a" / "0.png", np.zeros((64, 64, 3), np.uint8))
+    return Folder(str(root), num_workers=0, val_gaps=[0])
+
+
+@pytest.mark.parametrize(
+    "train, val, told",
+    [
+        (
+            [0, 255],
+            [0, 1],
+            r"Folder train: the 1 masks hold no class but 0 \(background\), and 50 %",
+        ),
+        ([255], [0, 1], "Folder train: no pixel of the 1 masks is labelled"),
+        ([0, 1], [255], "Folder val: no pixel of the 1 masks is labelled"),
+    ],
+)
+def test_labels_that_teach_nothing_end_a_run_before_it_begins(
+    small_module, trainer, tmp_path, train, val, told
+):
+    data = write_folder(tmp_path / "data", train=train, val=val)
+    module = small_module(num_classes=2)
+    with pytest.raises(SampleError, match=told):
+        trainer(max_steps=1).fit(module, data)
+    assert not hasattr(module, "accuracy")  # nothing else has begun
+
+
+def test_a_class_that_is_nowhere_is_said_at_the_start(trainer, tmp_path, caplog):
+    data = write_folder(tmp_path / "data", train=[0], val=[0, 255])
+    with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
+        data.trainer = trainer(max_steps=1)
+        data.setup("fit")
+    said = [line for line in caplog.messages if "none of" in line]
+    assert said == [
+        "Folder train: none of the 1 masks holds the class 1 (object)",
+        "Folder val: none of the 1 masks holds the class 1 (object); 50 % of their pixels are "
+        "ignored (255)",
+    ]
+
+
+def test_a_run_without_validation_needs_no_held_out_split(trainer, tmp_path):
+    data = write_folder(tmp_path / "data", train=[0, 1])
+    data.trainer = trainer(max_steps=1, limit_val_batches=0)
+    data.setup("fit")
+    with pytest.raises(FileNotFoundError, match="val/frames"):
+        data.setup("validate")
+
+
+def test_cityscapes_looks_at_what_its_files_hold(streets_root, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(streets_root, root)
+    for path in (root / "gtFine" / "train").rglob("*_labelIds.png"):
+        ids = read_train_ids(path)
+        write_png(path, np.where(ids == IGNORED, 0, ids).astype(np.uint8))
+    data = Cityscapes(str(root))
+    with pytest.raises(SampleError, match="no id above 18 in files called labelIds"):
+        data.snippets("train")
+    assert data.snippets("val")
