@@ -28,6 +28,7 @@ test: $(VENV)/.installed
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 # The stamp is written last, so an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml

@@ -82,7 +82,7 @@ def decoding(pairs: Dataset, draws: list[Any]) -> dict[str, Any]:
     little. Reading the files and checking them is no part of the decode limit.
     """
     worker_init(0)  # one thread, as in a loader process
-    decode, kinds = cv2.imdecode, Counter()
+    decode, kinds = cv2.imdecode, Counter[str]()
     making = decoding = 0.0
     for draw in draws:
         with patch.object(cv2, "imdecode", wraps=decode) as recorded:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def collate(pairs: Sequence[Pair]) -> Pair:
     Args:
         pairs: All with the same keys.
     """
-    padded = [dict(pair) for pair in pairs]
+    padded: list[dict[str, Any]] = [dict(pair) for pair in pairs]
     for name in padded[0].keys() & (_PLANES.keys() | _ROWS.keys()):
         tensors = [pair[name] for pair in padded]
         rank = tensors[0].ndim

@@ -177,7 +177,7 @@ class _Layers:
         gains = self.rng.uniform(0.7, 1.15) * self.rng.uniform(0.85, 1.15, 3)
         for back in (np.eye(3), np.linalg.inv(motion)):
             taken = _take(picture, where @ back, (slice(0, self.size[0]), slice(0, self.size[1])))
-            self.frames.append(cv2.multiply(taken, (*gains, 0)))
+            self.frames.append(_multiply(taken, gains))
         self.motions.append(motion)
         self.windows.append((slice(0, self.size[0]), slice(0, self.size[1])))
 
@@ -195,7 +195,7 @@ class _Layers:
         where[:2, 2] = self.rng.uniform(0, len(material), 2)
         # from the shape's middle: far from it, rounding of the matrix would be felt
         where[:2, 2] -= where[:2, :2] @ outline.mean(0)
-        gains = (*(self.rng.uniform(0.55, 1.1) * self.rng.uniform(0.8, 1.2, 3)), 0)
+        gains = self.rng.uniform(0.55, 1.1) * self.rng.uniform(0.8, 1.2, 3)
         number = len(self.motions)
         self.motions.append(motion)
         for frame, moved in enumerate((np.eye(3), motion)):
@@ -205,7 +205,7 @@ class _Layers:
             if window is None:
                 continue
             alpha, light = _cover(parts, moved, window)
-            texture = cv2.multiply(_take(material, where @ np.linalg.inv(moved), window), gains)
+            texture = _multiply(_take(material, where @ np.linalg.inv(moved), window), gains)
             if light is not None:
                 texture = cv2.multiply(texture, cv2.merge([light] * 3), scale=1 / 255)
             under = self.frames[frame][window]
@@ -258,6 +258,12 @@ def _take(picture: np.ndarray, where: np.ndarray, window: tuple[slice, slice]) -
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
+
+
+def _multiply(picture: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """A picture (h, w, 3) with each channel multiplied by its gain."""
+    # OpenCV's stubs know no scalar of four numbers
+    return cv2.multiply(picture, (*gains, 0))  # type: ignore[call-overload]
 
 
 def _cover(

@@ -104,7 +104,8 @@ def _clouded(rng: np.random.Generator) -> np.ndarray:
     noise = fractal(rng, rows, WIDTH, int(rng.integers(60, 240)), 3)
     noise = cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     image = _mapped(rng, noise * rng.uniform(0.6, 1.0))
-    light = np.linspace(*rng.uniform(0.7, 1.2, 2), HEIGHT, dtype=np.float32)[:, None, None]
+    above, below = rng.uniform(0.7, 1.2, 2)
+    light = np.linspace(above, below, HEIGHT, dtype=np.float32)[:, None, None]
     return image * light
 
 

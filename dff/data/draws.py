@@ -1,9 +1,10 @@
 """Which samples a training draws in an epoch, and with which seeds."""
 
 from collections.abc import Iterator, Sequence, Sized
+from typing import cast
 
 import numpy as np
-from torch.utils.data import DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler
 
 
 class DrawSampler(DistributedSampler):
@@ -47,7 +48,8 @@ class DrawSampler(DistributedSampler):
         # Ranks of unequal length would wait for each other for ever: the tail goes, another
         # one in each epoch. With fewer samples than ranks there is no whole round to keep.
         drop_last = self.drawn >= num_replicas
-        super().__init__(range(self.drawn), num_replicas, rank, seed=seed, drop_last=drop_last)
+        draws = cast(Dataset, range(self.drawn))  # nothing but its length is asked for
+        super().__init__(draws, num_replicas, rank, seed=seed, drop_last=drop_last)
         self.start = start
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

@@ -156,7 +156,11 @@ def _pairs_in(folder: Path) -> list[FlowFiles]:
         match = re.fullmatch(r"(.+)([_-](?:img[012]|flow|gt))", path.stem)
         roles = [(i, s.index(match[2])) for i, s in enumerate(_STYLES) if match and match[2] in s]
         # a flow is in a flow file and an image in an image file; .png may be either
-        if not roles or suffix not in (FLOW_SUFFIXES if roles[0][1] == 2 else _IMAGES):
+        if (
+            match is None
+            or not roles
+            or suffix not in (FLOW_SUFFIXES if roles[0][1] == 2 else _IMAGES)
+        ):
             strays.append(path)
             continue
         style, role = roles[0]

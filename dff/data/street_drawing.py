@@ -37,7 +37,7 @@ class _Levels:
     """A texture and its halved copies: each place is drawn from the one that fits its size."""
 
     def __init__(self, surface: Surface) -> None:
-        texture = surface.texture.astype(np.float32)
+        texture: np.ndarray = surface.texture.astype(np.float32)
         texture[..., :3] *= texture[..., 3:] / 255
         self.levels = [texture]
         while min(texture.shape[:2]) >= 8 and len(self.levels) < 7:
@@ -132,7 +132,7 @@ class _Canvas:
 
     def __init__(self, height: int, width: int, haze: np.ndarray, number_type: type) -> None:
         self.image = np.zeros((height, width, 3), np.float32)
-        self.surfaces = np.zeros((height, width), number_type)
+        self.surfaces: np.ndarray = np.zeros((height, width), number_type)
         self.nearness = np.full((height, width), -1.0, np.float32)  # 1 / depth
         self.haze = haze
 

@@ -6,6 +6,7 @@ nearly every video.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class _Street:
                     texture, label, length = any_wall()
                     near = z - length if start < corner else z
                     left_corner = near if sign < 0 else near + length
-                    facing = "right" if sign < 0 else "left"
+                    facing: Literal["left", "right"] = "right" if sign < 0 else "left"
                     self.still.append(
                         wall(texture, label, (sign * self.walls_at, left_corner), facing)
                     )

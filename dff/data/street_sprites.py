@@ -119,7 +119,8 @@ def tree(rng: np.random.Generator) -> Sprite:
     """Returns a tree: a crown of many round clumps on a trunk."""
     width, height = rng.uniform(2.8, 3.8), rng.uniform(4.2, 5.6)
     rows, columns = round(height * LEAF_TEXELS), round(width * LEAF_TEXELS)
-    image, alpha = leaves(rng, rows, columns), np.zeros((rows, columns), np.uint8)
+    image = leaves(rng, rows, columns)
+    alpha: np.ndarray = np.zeros((rows, columns), np.uint8)
     crown = round((height - rng.uniform(1.5, 2.0)) * LEAF_TEXELS)
     radius = columns * 0.17
     for angle in np.linspace(0, 2 * np.pi, 15):

@@ -91,11 +91,11 @@ def asphalt(
         image += 5 * tracks[None, :, None]
         white = (206.0, 206.0, 200.0)
         middle, thick = columns // 2, round(0.09 * metre)
-        for start in np.arange(0, length, 4.0):
-            top, bottom = round(start * metre), round((start + 2.2) * metre)
+        for line in np.arange(0, length, 4.0):
+            top, bottom = round(line * metre), round((line + 2.2) * metre)
             cv2.rectangle(image, (middle - thick, top), (middle + thick, bottom), white, -1)
-        for x in (round(0.25 * metre), columns - round(0.25 * metre)):
-            cv2.rectangle(image, (x - thick, 0), (x + thick, rows), white, -1)
+        for edge in (round(0.25 * metre), columns - round(0.25 * metre)):
+            cv2.rectangle(image, (edge - thick, 0), (edge + thick, rows), white, -1)
         hole = (int(rng.uniform(0.2, 0.4) * columns), int(rng.uniform(0.2, 0.8) * rows))
         cv2.circle(image, hole, 15, (base * 0.6).tolist(), -1, cv2.LINE_AA)
         cv2.circle(image, hole, 11, (base * 0.9).tolist(), 2, cv2.LINE_AA)
@@ -189,9 +189,9 @@ def facade(rng: np.random.Generator, width: float, height: float) -> np.ndarray:
             window(left, top, pane_w, pane_h)
     if shop:
         top = rows - round(storey * 0.98)
-        for x in range(0, columns, 20):
-            stripe = awning if (x // 20) % 2 else np.array([232.0, 228, 218])
-            cv2.rectangle(image, (x, top), (x + 19, top + 14), stripe.tolist(), -1)
+        for left in range(0, columns, 20):
+            stripe = awning if (left // 20) % 2 else np.array([232.0, 228, 218])
+            cv2.rectangle(image, (left, top), (left + 19, top + 14), stripe.tolist(), -1)
     tiles = np.array([(118, 62, 50), (86, 80, 84), (128, 84, 60)][rng.integers(3)], np.float32)
     image[:roof] = tiles + 9 * fractal(rng, rows, columns, 12, 3)[:roof, :, None]
     image[:roof:7] *= 0.75

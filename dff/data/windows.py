@@ -94,7 +94,7 @@ class Window:
         predicted is divided again, and both must be one rule.
         """
         if self.exact_zoom is not None:
-            return self._multiplied(corners), np.ones(len(corners))
+            return self._multiplied(corners, self.exact_zoom), np.ones(len(corners))
         borders = corners + np.array([0.0, 0.0, 1.0, 1.0])
         offset = np.array([self.left, self.top] * 2)
         moved = (borders - offset) * np.tile(self.zoom.astype(np.float64), 2)
@@ -109,13 +109,13 @@ class Window:
         moved = np.concatenate([first, np.maximum(moved[:, 2:] - 1, first)], axis=1)
         return moved.astype(np.float32), left
 
-    def _multiplied(self, corners: np.ndarray) -> np.ndarray:
+    def _multiplied(self, corners: np.ndarray, zoom: float) -> np.ndarray:
         moved = corners.astype(np.float64)
         if self.flip:
             moved[:, [0, 2]] = self.width - 1 - moved[:, [2, 0]]
         height, width = self.size  # its rounding may have taken the last fraction of a pixel
         limit = (width - 1, height - 1, width - 1, height - 1)
-        return (moved * self.exact_zoom).clip(0, limit).astype(np.float32)
+        return (moved * zoom).clip(0, limit).astype(np.float32)
 
     def _take(self, array: np.ndarray, padding: int | tuple[int, ...], how: int) -> np.ndarray:
         rows, columns = array.shape[:2]
@@ -123,8 +123,10 @@ class Window:
         taken = array[max(self.top, 0) : bottom, max(self.left, 0) : right]
         beyond = (-self.top, bottom - rows, -self.left, right - columns)
         if max(beyond) > 0:
-            borders = (max(side, 0) for side in beyond)
-            taken = cv2.copyMakeBorder(taken, *borders, cv2.BORDER_CONSTANT, value=padding)
+            above, below, before, after = (max(side, 0) for side in beyond)
+            taken = cv2.copyMakeBorder(
+                taken, above, below, before, after, cv2.BORDER_CONSTANT, value=padding
+            )
         height, width = self.size
         if self.exact_zoom not in (None, 1):
             zoom = self.exact_zoom  # given a size alone, cv2 would zoom by the ratio of the sizes

@@ -1,7 +1,8 @@
 """Accuracy of every head by gap, from one pass over evaluation pairs."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from dff.lit.average_precision import GROUPS, Protocol
 from dff.lit.metrics import GapConfusion, class_iou, mean_iou
 from dff.lit.vid_metric import DetectionMetric
+from dff.models.recognizer import size_of
 
 MEASURES = {"segmentation": "miou", "detection": "map"}
 """Head -> what its accuracy is called in tables and logs."""
@@ -34,11 +36,13 @@ class GapAccuracy(nn.Module):
         box_metric: Protocol = "vid",
     ) -> None:
         super().__init__()
-        self.metrics = nn.ModuleDict()
+        metrics: dict[str, GapConfusion | DetectionMetric] = {}
         if "segmentation" in heads:
-            self.metrics["segmentation"] = GapConfusion(gaps, num_classes)
+            metrics["segmentation"] = GapConfusion(gaps, num_classes)
         if "detection" in heads:
-            self.metrics["detection"] = DetectionMetric(gaps, num_box_classes, box_metric)
+            metrics["detection"] = DetectionMetric(gaps, num_box_classes, box_metric)
+        # a ModuleDict does not tell what modules it holds
+        self.metrics = cast("Mapping[str, GapConfusion | DetectionMetric]", nn.ModuleDict(metrics))
 
     def update(self, predictions: dict[str, Tensor], batch: dict[str, Any], kept: Tensor) -> None:
         """Counts a batch of pairs.
@@ -53,7 +57,7 @@ class GapAccuracy(nn.Module):
         gap = batch["gap"][kept]
         for head, metric in self.metrics.items():
             found = predictions[head][kept]
-            if head == "segmentation":
+            if isinstance(metric, GapConfusion):
                 metric.update(found, batch["mask"][kept], gap)
             else:
                 truth = batch["boxes"][kept], batch["box_labels"][kept]
@@ -68,7 +72,7 @@ class GapAccuracy(nn.Module):
         """
         result = {}
         for head, metric in self.metrics.items():
-            if head == "segmentation":
+            if isinstance(metric, GapConfusion):
                 # torchmetrics makes a number of a single value
                 confusion = metric.compute().view(len(metric.gaps), *[metric.num_classes] * 2)
                 by_gap, by_class = mean_iou(confusion), class_iou(confusion.sum(0))
@@ -78,7 +82,7 @@ class GapAccuracy(nn.Module):
                 ap = [torch.as_tensor(scores[gap]["AP"]) for gap in metric.gaps]
                 by_class = torch.stack(ap).nanmean(0)
             result[head] = {"by_gap": by_gap.double().cpu(), "by_class": by_class.double().cpu()}
-            if head == "detection":
+            if isinstance(metric, DetectionMetric):
                 for group in GROUPS:
                     if not any(group in score for score in scores.values()):
                         continue
@@ -106,8 +110,9 @@ def truth_size(batch: dict[str, Any]) -> tuple[int, int]:
             "set --data.val_batch_size 1"
         )
     if "mask" in batch:
-        return tuple(batch["mask"].shape[-2:])
-    return tuple(batch["frame_size"][0].tolist())
+        return size_of(batch["mask"])
+    height, width = batch["frame_size"][0].tolist()
+    return height, width
 
 
 def mean_of(values: Any) -> float:

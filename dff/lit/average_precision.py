@@ -21,7 +21,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 Protocol = Literal["vid", "voc", "coco"]
-GROUPS = ("slow", "medium", "fast")
+Group = Literal["slow", "medium", "fast"]
+GROUPS: tuple[Group, ...] = ("slow", "medium", "fast")
 """Motion groups: motion IoU over 0.9, 0.7 to 0.9, under 0.7."""
 COCO_LEVELS = np.linspace(0.5, 0.95, 10)
 COCO_DETECTIONS = 100
@@ -62,7 +63,7 @@ class Scores(NamedTuple):
     """
 
     ap: np.ndarray
-    by_motion: dict[str, np.ndarray]
+    by_motion: dict[Group, np.ndarray]
 
 
 def class_mean(ap: np.ndarray) -> float:
@@ -146,7 +147,7 @@ def average_precision(
                 ap[level, label] = area(hit, miss, positives[label])
         return ap.mean(0)
 
-    by_motion = {}
+    by_motion: dict[Group, np.ndarray] = {}
     if truth.motion is not None and not np.isnan(truth.motion).all():
         group = motion_groups(truth.motion)
         by_motion = {name: areas(group == k, wrong[k]) for k, name in enumerate(GROUPS)}
@@ -157,7 +158,8 @@ def _in_order(truth: Truth, detections: Detections) -> tuple[Truth, Detections]:
     """Rows by frame, detections of a frame by falling score; boxes in float64."""
     order = np.argsort(truth.frame, kind="stable")
     motion = None if truth.motion is None else truth.motion[order]
-    truth = Truth(truth.frame[order], truth.label[order], np.float64(truth.box[order]), motion)
+    box = truth.box[order].astype(np.float64)
+    truth = Truth(truth.frame[order], truth.label[order], box, motion)
     order = np.lexsort((-detections.score, detections.frame))
     return truth, Detections(*(column[order] for column in detections))
 
@@ -198,7 +200,7 @@ def _match(
         same = detections.label[rows][row] == truth.label[box]
         if group is None:  # IoU with other classes is asked for by the groups alone
             row, box, same = row[same], box[same], True
-        found_box = np.float64(detections.box[rows])
+        found_box = detections.box[rows].astype(np.float64)
         iou = paired_iou(found_box[row], truth.box[box], 0.0 if protocol == "coco" else 1.0)
         if group is not None:
             wrong[:, rows] = _weights(group, box, iou, boxes)

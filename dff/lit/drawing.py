@@ -101,7 +101,8 @@ def _colour(number: int) -> tuple[int, int, int]:
     """A light colour for each class, far from those before it."""
     hue = number * 0.618034 % 1 * 6
     ramp = [abs(hue - 3) - 1, 2 - abs(hue - 2), 2 - abs(hue - 4)]
-    return tuple(round(255 * (0.25 + 0.75 * min(max(v, 0.0), 1.0))) for v in ramp)
+    red, green, blue = (round(255 * (0.25 + 0.75 * min(max(v, 0.0), 1.0))) for v in ramp)
+    return red, green, blue
 
 
 def colour_flow(flow: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def flow_function(name: str) -> nn.Module:
     """
     known = get_args(presets.HandMadeFlowName)
     if name in known:
-        return presets.flow_network(name)
+        return presets.flow_network(cast(presets.HandMadeFlowName, name))
     file = Path(name)
     if not file.is_file():
         raise FileNotFoundError(
@@ -122,7 +122,8 @@ def comparison_table(report: Mapping[str, Mapping[str, float | None]]) -> str:
     ]
     for name, row in report.items():
         cells = ["-" if row[key] is None else f"{row[key]:.2f}" for key in _ERRORS]
-        time = "-" if name == "true" else f"{1000 * row['seconds']:.0f}"
+        seconds = None if name == "true" else row["seconds"]
+        time = "-" if seconds is None else f"{1000 * seconds:.0f}"
         called = {"zero": "zero flow", "true": "true flow at stride 16"}.get(name, name)
         lines.append(f"| {called} | {' | '.join(cells)} | {time} |")
     return "\n".join(lines)

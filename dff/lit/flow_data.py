@@ -1,7 +1,7 @@
 """Pairs with true flow as Lightning data modules, to train flow networks on: read, or drawn."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,6 +13,8 @@ from dff.data.flow_transforms import FlowTransform
 from dff.data.flying_chairs import FlowFiles, PairReader, find_pairs, split_pairs
 from dff.lit.module import LitDFF
 from dff.lit.pair_data import evaluation_loader, to_unit_frames, training_loader
+
+Split = Literal["train", "val"]
 
 
 class FlowData(L.LightningDataModule):
@@ -65,13 +67,14 @@ class FlowData(L.LightningDataModule):
         Raises:
             ValueError: There are none.
         """
-        if stage == "fit" and isinstance(self.trainer.lightning_module, LitDFF):
+        model = None if self.trainer is None else self.trainer.lightning_module
+        if stage == "fit" and isinstance(model, LitDFF):
             raise ValueError(
                 f"{type(self).__name__} has flow and no labels: train a flow network on it with "
                 "--model LitFlow, or take other data for LitDFF"
             )
 
-    def pairs(self, split: str, transform: FlowTransform | None = None) -> FlowPairs:
+    def pairs(self, split: Split, transform: FlowTransform | None = None) -> FlowPairs:
         """The pairs of a split, `train` or `val`."""
         raise NotImplementedError
 
@@ -132,7 +135,7 @@ class FlyingChairs(FlowData):
         self.root, self.split_file, self.all_pairs = root, split_file, all_pairs
         self._files: dict[str, list[FlowFiles]] = {}
 
-    def files(self, split: str) -> list[FlowFiles]:
+    def files(self, split: Split) -> list[FlowFiles]:
         """The files of the pairs of a split in natural order, found once."""
         if split not in self._files:
             files = find_pairs(self.root)
@@ -142,7 +145,7 @@ class FlyingChairs(FlowData):
             self._files[split] = files
         return self._files[split]
 
-    def pairs(self, split: str, transform: FlowTransform | None = None) -> FlowPairs:
+    def pairs(self, split: Split, transform: FlowTransform | None = None) -> FlowPairs:
         """The pairs of a split, `train` or `val`."""
         files = self.files(split)
         skips = self.skip_damaged and split == "train"
@@ -193,11 +196,21 @@ class DrawnPairs(FlowData):
                 f"train_pairs {train_pairs}, val_pairs {val_pairs}: want at least one of each"
             )
         self.counts = {"train": train_pairs, "val": val_pairs}
+        fewest, most = shapes
         self.settings = DrawnPairSettings(
-            *(height, width, max_motion, motion, power, turn, zoom, tuple(shapes), noise, draw_seed)
+            height=height,
+            width=width,
+            max_motion=max_motion,
+            motion=motion,
+            power=power,
+            turn=turn,
+            zoom=zoom,
+            shapes=(fewest, most),
+            noise=noise,
+            seed=draw_seed,
         )
 
-    def pairs(self, split: str, transform: FlowTransform | None = None) -> FlowPairs:
+    def pairs(self, split: Split, transform: FlowTransform | None = None) -> FlowPairs:
         """The pairs of a split, `train` or `val`; they share no texture."""
         drawing = PairDrawing(self.settings, list(self.counts).index(split))
         return FlowPairs(drawing, self.counts[split], transform)

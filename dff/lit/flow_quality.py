@@ -1,7 +1,7 @@
 """What the flow inside a model is worth: its error, and how well it carries features; by gap."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -14,6 +14,7 @@ from dff.lit.accuracy import truth_size
 from dff.lit.metrics import GapEndPointError, counted_here, flow_in_image_pixels
 from dff.lit.module import LitDFF
 from dff.models.dff import Propagation, carry
+from dff.models.recognizer import size_of
 
 AREAS = ("all", "border", "occluded")
 """Where is measured: everywhere; near a change of class; where the key frame does not show it."""
@@ -83,6 +84,8 @@ class GapMean(Metric):
     """
 
     full_state_update = False
+    total: Tensor
+    count: Tensor
 
     def __init__(self, gaps: Sequence[int], areas: int) -> None:
         super().__init__()
@@ -138,9 +141,13 @@ class FlowQuality(nn.Module):
         if border < 1:
             raise ValueError(f"a border of {border} pixels: wanted 1 or more on each side")
         self.gaps, self.border = list(gaps), border
-        self.errors = nn.ModuleDict({area: GapEndPointError(self.gaps) for area in AREAS})
-        self.cosines = nn.ModuleDict({how: GapMean(self.gaps, len(AREAS)) for how in ways})
-        self.shares = nn.ModuleDict({area: GapMean(self.gaps, 1) for area in AREAS})
+        errors = nn.ModuleDict({area: GapEndPointError(self.gaps) for area in AREAS})
+        cosines = nn.ModuleDict({how: GapMean(self.gaps, len(AREAS)) for how in ways})
+        shares = nn.ModuleDict({area: GapMean(self.gaps, 1) for area in AREAS})
+        # a ModuleDict does not tell what modules it holds
+        self.errors = cast("Mapping[str, GapEndPointError]", errors)
+        self.cosines = cast("Mapping[Propagation, GapMean]", cosines)
+        self.shares = cast("Mapping[str, GapMean]", shares)
 
     def update(
         self,
@@ -159,15 +166,15 @@ class FlowQuality(nn.Module):
             flow: Current -> key, (B, 2, h, w), feature pixels.
             scale: (B, C, h, w).
         """
-        size = tuple(batch["flow"].shape[-2:]) if "flow" in batch else truth_size(batch)
+        size = size_of(batch["flow"]) if "flow" in batch else truth_size(batch)
         areas, gap = areas_of(batch, size, self.border), batch["gap"]
-        pixels = flow_in_image_pixels(flow, tuple(batch["current"].shape[-2:]), size)
+        pixels = flow_in_image_pixels(flow, size_of(batch["current"]), size)
         truth = batch.get("flow", torch.zeros_like(pixels))
         known = batch.get("flow_known", torch.zeros_like(areas[:, 0]))
         for number, area in enumerate(AREAS):
             self.shares[area].update(areas[:, number], areas[:, :1], gap)
             self.errors[area].update(pixels, truth, known & areas[:, number], gap)
-        cells = cells_of(areas, tuple(own.shape[-2:]))
+        cells = cells_of(areas, size_of(own))
         for how, metric in self.cosines.items():
             carried = features if how == "copy" else carry(features, flow, scale, how)
             # The rounding that is left of features from just outside has a direction, but no size.
@@ -232,7 +239,7 @@ class FlowMonitor(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Counts the rows whose turn it is, by their index: any split counts the same ones."""
-        if self._quality is None:
+        if self._quality is None or not isinstance(pl_module, LitDFF):
             return
         index = batch["index"]
         kept = counted_here(index, trainer.global_rank, trainer.world_size) & (batch["gap"] > 0)

@@ -42,10 +42,11 @@ def flow_network_before(module: LitDFF, source: str | Path) -> tuple[nn.Module, 
         ValueError: The model's flow has no weights, or the file is of another network.
         FileNotFoundError: There is no such file.
     """
-    name, own = module.hparams.flow_network, module.model.flow_network
+    name, own = module.hparams["flow_network"], module.model.flow_network
     if not any(True for _ in own.parameters()):
         raise ValueError(f"flow_network {name} is made by hand and was not trained: no --before")
-    return load_flow_network(name, source, own.decoder.scale.out_channels)
+    channels = len(own.get_parameter("decoder.scale.weight"))
+    return load_flow_network(name, source, channels)
 
 
 @torch.inference_mode()

@@ -46,6 +46,7 @@ class GapConfusion(Metric):
     """
 
     full_state_update = False
+    confusion: Tensor
 
     def __init__(self, gaps: list[int], num_classes: int) -> None:
         super().__init__()
@@ -108,6 +109,8 @@ class SpeedEndPointError(Metric):
     """
 
     full_state_update = False
+    error: Tensor
+    pixels: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,6 +140,9 @@ class GapEndPointError(Metric):
     """
 
     full_state_update = False
+    error: Tensor
+    zero_error: Tensor
+    pixels: Tensor
 
     def __init__(self, gaps: list[int]) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from dff.lit.metrics import flow_in_image_pixels
 from dff.lit.module import LitDFF
 from dff.lit.whole_files import whole_file
 from dff.models.dff import carry
-from dff.models.recognizer import take_key
+from dff.models.recognizer import size_of, take_key
 
 
 @torch.inference_mode()
@@ -37,7 +37,7 @@ def draw_poster(
         gaps: The columns.
     """
     model, key_frame = module.model, frames[0]
-    size = tuple(key_frame.shape[-2:])
+    size = size_of(key_frame)
     key, result = take_key(model, key_frame)
     copied = result["segmentation"]
     rows: dict[str, list[Tensor]] = {

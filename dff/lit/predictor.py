@@ -14,13 +14,14 @@ from dff.lit.accuracy import MEASURES
 from dff.lit.average_precision import GROUPS
 from dff.lit.drawing import draw_predictions
 from dff.lit.module import LitDFF
+from dff.lit.pair_data import PairData
 from dff.lit.panels import log_picture, log_video, plot_accuracy_speed
 from dff.lit.schedule_accuracy import at_key_duration, batches_on, plain, schedule_accuracy
 from dff.lit.speed import Speed, measure_speed
 from dff.lit.whole_files import write_whole
 from dff.models.complexity import Complexity, break_even, complexity, speedup
 from dff.models.dff import Propagation
-from dff.models.recognizer import recognize_interval
+from dff.models.recognizer import recognize_interval, size_of
 from dff.models.schedule import FixedSchedule
 
 ABLATIONS: tuple[Propagation, ...] = ("copy", "no_scale", "no_flow")
@@ -63,7 +64,9 @@ class VideoPredictor(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates what was trained."""
-        if self.runs_on_fit_end and not trainer.fast_dev_run and isinstance(pl_module, LitDFF):
+        # Lightning's Trainer has this attribute, and does not declare it
+        rehearsal = trainer.fast_dev_run  # type: ignore[attr-defined]
+        if self.runs_on_fit_end and not rehearsal and isinstance(pl_module, LitDFF):
             self.run(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -84,10 +87,11 @@ class VideoPredictor(L.Callback):
                 self._publish(trainer, module, folder)
         module.train(training)
         self.report = trainer.strategy.broadcast(self.report)
+        assert self.report is not None  # the first process made one
         return self.report
 
     def _accuracy(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
-        gaps, data = list(range(max(self.key_durations))), trainer.datamodule
+        gaps, data = list(range(max(self.key_durations))), _data_of(trainer)
         ways: tuple[Propagation, ...] = ("full", *(ABLATIONS if self.ablations else ()))
         share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
         loader = data.evaluation_pairs(gaps, with_flow=self.ablations, **share)
@@ -95,7 +99,7 @@ class VideoPredictor(L.Callback):
         return schedule_accuracy(module, batches, gaps, ways, with_flow=self.ablations)
 
     def _speed(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
-        frames, decode_seconds = trainer.datamodule.held_out_frames(max(self.key_durations))
+        frames, decode_seconds = _data_of(trainer).held_out_frames(max(self.key_durations))
         repeats = -(-max(self.key_durations) // len(frames))  # a short video is shown again
         frames = [f.to(module.device) for f in frames] * repeats
         model = module.deploy(trainer.precision)
@@ -103,7 +107,7 @@ class VideoPredictor(L.Callback):
         return {
             "size": list(frames[0].shape[-2:]),
             "ms_decode": 1e3 * decode_seconds,
-            "complexity": complexity(module.model, tuple(frames[0].shape[-2:])),
+            "complexity": complexity(module.model, size_of(frames[0])),
             "rows": rows,
         }
 
@@ -141,9 +145,9 @@ class VideoPredictor(L.Callback):
 
     def _write_overlay(self, trainer: L.Trainer, module: LitDFF, file: Path) -> None:
         """The held-out video under its result at the largest key duration."""
-        frames, _ = trainer.datamodule.held_out_frames(self.overlay_frames)
+        frames, _ = _data_of(trainer).held_out_frames(self.overlay_frames)
         duration = max(self.key_durations)
-        with VideoWriter(file, 10, frames[0].shape[-2:]) as writer:
+        with VideoWriter(file, 10, size_of(frames[0])) as writer:
             for start in range(0, len(frames), duration):
                 interval = torch.cat(frames[start : start + duration])
                 found = recognize_interval(module.model, interval.to(module.device))
@@ -156,6 +160,12 @@ class VideoPredictor(L.Callback):
                 for picture in pictures:
                     writer.write(picture.numpy())
         log_video(trainer, "video/overlay", file)
+
+
+def _data_of(trainer: L.Trainer) -> PairData:
+    # Lightning's Trainer has this attribute, and does not declare it
+    data: PairData = trainer.datamodule  # type: ignore[attr-defined]
+    return data
 
 
 def schedule_rows(speeds: Sequence[Speed], cost: Complexity) -> dict[str, Any]:
@@ -233,7 +243,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _accuracy_columns(title: str, name: str) -> list[tuple[str, str, str]]:
-    titles = {
+    titles: dict[str, str] = {
         title: f"{name}_mean",
         "worst": f"{name}_worst",
         "one run": f"{name}_run",

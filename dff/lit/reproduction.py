@@ -100,14 +100,15 @@ class Reproduction:
                 self._add(variant, seed)
 
     def _add(self, variant: Variant, seed: int) -> None:
-        needs = {}
+        needs: dict[str, str | Path] = {}
+        training = None
         if variant.network_from:
-            needs["--model.weights"] = self._train(variant.network_from, {}, seed)
+            training = needs["--model.weights"] = self._train(variant.network_from, {}, seed)
         if variant.flow == "pretrained":
             needs["--model.flow_weights"] = self._flow(variant)
-        training = needs.get("--model.weights")
         if variant.trained:
             training = self._train(variant, needs, seed)
+        assert training is not None, "what is not trained takes another variant's network"
         added = None if variant.trained else needs.get("--model.flow_weights")
         self.evaluations.append(Evaluation(variant, seed, training, added))
 
@@ -141,7 +142,7 @@ class Reproduction:
         """The folder of a training."""
         return self.output / "trainings" / training
 
-    def last(self, source: str | Path | None) -> Path | None:
+    def last(self, source: str | Path) -> Path:
         """The last checkpoint of a training; a file is itself."""
         return last_checkpoint(self.folder(source)) if isinstance(source, str) else source
 
@@ -158,7 +159,8 @@ class Reproduction:
 
     def state(self, training: str) -> State:
         """How far a training is."""
-        for file, state in (("finished.json", "finished"), ("settings.json", "begun")):
+        stamps: dict[str, State] = {"finished.json": "finished", "settings.json": "begun"}
+        for file, state in stamps.items():
             if (stamp := read_json(self.folder(training) / file)) is not None:
                 return state if stamp["code"] == self.code(training) else "other settings"
         return "new"
@@ -272,7 +274,7 @@ def _code(content: Any) -> str:
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         called = f"{before}{name}"
         if isinstance(value, dict) and name != "lr_factors":

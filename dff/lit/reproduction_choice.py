@@ -52,7 +52,7 @@ def choose(
         "4": list(TABLE_4),
         # scores of boxes cannot be propagated
         "5": [v for v in TABLE_5 if not (detects(base) and v.name == "split_0")],
-        "fig3": [network_pair(base, *pair, "pretrained") for pair in split],
+        "fig3": [network_pair(base, features, flow, "pretrained") for features, flow in split],
         "flow": [*flows, *[v for v in TABLE_4 if v.name.startswith("sff_")]],
     }
     return {

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch.utils.data import Subset
 from tqdm import tqdm
 
+from dff.data.pairs import EvaluationPairs
 from dff.lit.checkpoints import load_flow_network, load_model
 from dff.lit.module import LitDFF
 from dff.lit.pair_data import PairData, evaluation_loader
@@ -24,7 +25,9 @@ from dff.lit.variants import DFF, FRAME, Variant
 from dff.models import presets
 from dff.models.clockwork import Clockwork, clockwork_complexity
 from dff.models.complexity import complexity, speedup
-from dff.models.dff import Propagation
+from dff.models.dff import DeepFeatureFlow, Propagation
+from dff.models.recognizer import size_of
+from dff.models.resnet import Layers
 
 SECONDS = 4.0
 """To measure the speed of a network for, at least."""
@@ -33,7 +36,10 @@ SLOW = 0.1
 
 
 def variant_model(
-    variant: Variant, checkpoint: Path, flow_name: str, flow_weights: Path | None
+    variant: Variant,
+    checkpoint: Path,
+    flow_name: presets.FlowNetworkName,
+    flow_weights: Path | None,
 ) -> LitDFF:
     """The model of a variant, in eval mode.
 
@@ -43,13 +49,13 @@ def variant_model(
         flow_name: The flow network to add.
         flow_weights: Its file; None where the checkpoint has all.
     """
-    hand_made = None if variant.trained or variant.learned_flow else variant.flow
-    module = load_model(checkpoint, hand_made)
+    module = load_model(checkpoint, None if variant.trained else variant.hand_made)
     if flow_weights is not None:
-        channels = module.model.feature_network.out_channels
+        channels = cast(Layers, module.model.feature_network).out_channels
         module.model.flow_network, _ = load_flow_network(flow_name, flow_weights, channels)
     if variant.refreshed is not None:
-        module.model = Clockwork(module.model, variant.refreshed)
+        # with the face of DeepFeatureFlow
+        module.model = cast(DeepFeatureFlow, Clockwork(module.model, variant.refreshed))
     return module.eval()
 
 
@@ -74,7 +80,7 @@ def evaluate_variant(
     ways: tuple[Propagation, ...] = ("full",)
     if with_flow:  # a hand-made flow has no scale field
         ways += ABLATIONS if variant.learned_flow else ("copy",)
-    pairs = data.evaluation_pairs(wanted, with_flow=with_flow).dataset
+    pairs = _pairs(data, wanted, with_flow)
     kept = pairs if every == 1 else Subset(pairs, _every(pairs.entries, every))
     loader = tqdm(evaluation_loader(data, kept), desc=variant.name, disable=None, leave=False)
     accuracy = schedule_accuracy(
@@ -82,6 +88,11 @@ def evaluate_variant(
     )
     seconds = time.perf_counter() - started
     return {"accuracy": accuracy, "pairs": len(kept), "all_pairs": len(pairs), "seconds": seconds}
+
+
+def _pairs(data: PairData, gaps: Sequence[int], with_flow: bool | None = None) -> EvaluationPairs:
+    # a loader does not tell what data set it has
+    return cast(EvaluationPairs, data.evaluation_pairs(gaps, with_flow=with_flow).dataset)
 
 
 def _every(entries: np.ndarray, every: int) -> list[int]:
@@ -120,9 +131,11 @@ def variant_speed(
         same measurement, `speedup_eq7`, `ms_key`, `ms_current`; `one_over_r`, None without FLOPs of
         flow; `measured`, the key durations that were.
     """
-    model, size = module.model, tuple(frames[0].shape[-2:])
-    clockwork = isinstance(model, Clockwork)
-    cost = (clockwork_complexity if clockwork else complexity)(model, size)
+    model, size = module.model, size_of(frames[0])
+    if isinstance(model, Clockwork):
+        cost = clockwork_complexity(model, size)
+    else:
+        cost = complexity(model, size)
     measured = sorted(key_durations)
     ends = [1, measured[-1]]
     model = module.deploy("32-true")
@@ -165,10 +178,11 @@ def thinning(
     """
     every = {}
     for variant in variants:
-        if variant.learned_flow or variant.flow == "zero":
+        flow = variant.hand_made
+        if flow is None or flow == "zero":
             continue
-        seconds = hand_made_seconds(variant.flow, frames)
-        pairs = len(data.evaluation_pairs(range(longest)).dataset)
+        seconds = hand_made_seconds(flow, frames)
+        pairs = len(_pairs(data, range(longest)))
         every[variant.name] = n = max(1, int(np.ceil(seconds * pairs / (60 * minutes))))
         part = f"one in {n} labelled frames is evaluated" if n > 1 else "all are evaluated"
         print(f"{variant.title}: {seconds:.2f} s a pair, {pairs} pairs: {part}")
@@ -287,5 +301,6 @@ def _device() -> torch.device:
 
 def _model_of(work: Reproduction, evaluation: Evaluation) -> LitDFF:
     flow = work.base["model"]["init_args"]["flow_network"]
-    files = work.last(evaluation.training), work.last(evaluation.flow)
-    return variant_model(evaluation.variant, files[0], flow, files[1]).to(_device())
+    flow_weights = None if evaluation.flow is None else work.last(evaluation.flow)
+    checkpoint = work.last(evaluation.training)
+    return variant_model(evaluation.variant, checkpoint, flow, flow_weights).to(_device())

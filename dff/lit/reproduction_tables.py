@@ -176,7 +176,12 @@ def flop_table(base: dict[str, Any], size: tuple[int, int]) -> str:
     return markdown(["feature network", "flow network", "frame", "ratio", "paper"], lines)
 
 
-def one_over_r(features: str, flow: str, channels: int, size: tuple[int, int]) -> float | None:
+def one_over_r(
+    features: presets.FeatureNetworkName,
+    flow: presets.FlowName,
+    channels: int,
+    size: tuple[int, int],
+) -> float | None:
     """O(N_feat) / O(F) of two networks for a frame of `size` (H, W)."""
     with torch.device("meta"):  # nothing is computed: only shapes count
         model = presets.deep_feature_flow(presets.feature_network(features, channels), flow)

@@ -42,8 +42,8 @@ def own_names(folder: Path, videos: Sequence[VideoInput]) -> list[VideoInput]:
         videos: As of `find_videos`.
     """
     known = {}
-    for name, report in _reports(folder):
-        known[report["source"]["path"], report["source"]["first_frame"]] = name
+    for earlier, report in _reports(folder):
+        known[report["source"]["path"], report["source"]["first_frame"]] = earlier
     taken: set[str] = set()
     named = []
     for video in videos:

@@ -13,6 +13,7 @@ from dff.lit.metrics import GapEndPointError, flow_in_image_pixels
 from dff.lit.module import LitDFF
 from dff.lit.pair_data import PairData
 from dff.models.dff import Propagation, carry
+from dff.models.recognizer import size_of
 
 
 @torch.inference_mode()
@@ -52,7 +53,7 @@ def schedule_accuracy(
     errors = GapEndPointError(gaps).to(module.device)
     for batch in batches:
         key, current, gap = batch["key"], batch["current"], batch["gap"]
-        frame, size = tuple(current.shape[-2:]), truth_size(batch)
+        frame, size = size_of(current), truth_size(batch)
         every = torch.ones_like(gap, dtype=torch.bool)
         shared = len(ways) > 1 or with_flow
         if shared:
@@ -73,11 +74,11 @@ def schedule_accuracy(
                     runs.update(found, counted, taken)
                     offsets[row] += (taken[:, None] & (gap[:, None] == numbers)).sum(0)
         if with_flow:
-            flow = flow_in_image_pixels(flow, frame, batch["flow"].shape[-2:])
+            flow = flow_in_image_pixels(flow, frame, size_of(batch["flow"]))
             errors.update(flow, batch["flow"], batch["flow_known"], gap)
     report: dict[str, Any] = {MEASURES[head]: {} for head in module.loss_weights}
-    for how, counted in accuracy.items():
-        for head, result in counted.compute().items():
+    for how, counts in accuracy.items():
+        for head, result in counts.compute().items():
             report[MEASURES[head]][how] = result["by_gap"].tolist()
             for group in [g for g in GROUPS if g in result and how == "full"]:
                 report[MEASURES[head]][group] = result[group].tolist()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dff.models.dff import DeepFeatureFlow, carry
-from dff.models.recognizer import batch_size, recognize, recognize_interval, take_key
+from dff.models.recognizer import batch_size, recognize, recognize_interval, size_of, take_key
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def measure_intervals(
     """
     longest = max(key_durations)
     together = torch.cat(list(frames[:longest]))
-    size = tuple(together.shape[-2:])
+    size = size_of(together)
 
     def on_each(batch: int) -> None:
         for some in together.split(batch):
@@ -133,7 +133,7 @@ def measure_parts(
         rounds: Measurements, after a warm-up; the parts take turns.
     """
     key, current = frames[:2]
-    size = tuple(key.shape[-2:])
+    size = size_of(key)
     features = model.encode(key)
     prepared = model.prepare(key)
     flow, scale = model.flow_network(current, prepared)
@@ -143,7 +143,10 @@ def measure_parts(
         "flow network": lambda: model.flow_network(current, prepared),
         "warp and scale": lambda: carry(features, flow, scale),
         "tail": lambda: model.tail(features),
-        **{f"head, {n}": partial(h.predict, deep, size, size) for n, h in model.heads.items()},
+        **{
+            f"head, {name}": partial(head.predict, deep, size, size)
+            for name, head in model.task_networks()
+        },
     }
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(rounds + 1):

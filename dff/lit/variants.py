@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dff.models.clockwork import Refreshed
-from dff.models.presets import FlowName
+from dff.models.presets import FeatureNetworkName, FlowNetworkName, HandMadeFlowName
 
 Settings = dict[str, Any]
 """All settings of a run, nested as in a config file (`fit.py --print_config`)."""
@@ -36,7 +36,7 @@ class Variant:
     name: str
     title: str
     network_from: "Variant | None" = None
-    flow: Literal["pretrained", "random"] | FlowName = "pretrained"
+    flow: Literal["pretrained", "random"] | HandMadeFlowName = "pretrained"
     trained: bool = True
     model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -47,9 +47,14 @@ class Variant:
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
+    def hand_made(self) -> HandMadeFlowName | None:
+        """Its hand-made flow by name; None where it has a flow network."""
+        return None if self.flow == "pretrained" or self.flow == "random" else self.flow
+
+    @property
     def learned_flow(self) -> bool:
         """Whether it has a flow network."""
-        return self.flow in ("pretrained", "random")
+        return self.hand_made is None
 
 
 def _paper(miou: float, fps: float, map_: float, map_fps: float) -> dict[str, tuple[float, float]]:
@@ -124,7 +129,7 @@ TABLE_5 = tuple(
 )
 """The 1 layer of the paper's choice is `dff` itself."""
 
-TABLE_2 = {
+TABLE_2: dict[tuple[FeatureNetworkName, FlowNetworkName], float] = {
     ("resnet50", "flownet"): 9.20,
     ("resnet50", "flownet_half"): 33.56,
     ("resnet50", "flownet_inception"): 68.97,

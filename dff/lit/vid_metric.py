@@ -52,9 +52,10 @@ class DetectionMetric(Metric):
     """
 
     full_state_update = False
-    frames: list[Tensor] | Tensor
-    detections: list[Tensor] | Tensor
-    boxes: list[Tensor] | Tensor
+    # as `update` finds them; once the processes have gathered, each is one tensor
+    frames: list[Tensor]
+    detections: list[Tensor]
+    boxes: list[Tensor]
 
     def __init__(
         self,
@@ -137,12 +138,12 @@ class DetectionMetric(Metric):
             found = Detections(frame, found[:, 5].astype(np.int32), score, box)
             frame, rows = _spread(index, true_start[here], frames[here, 3])
             x, label, motion = np.split(boxes[rows], [4, 5], axis=1)
-            truth = Truth(frame, label[:, 0].astype(np.int32), x, motion[:, 0])
-            if np.isnan(truth.motion).all():
-                truth = truth._replace(motion=None)
+            known = None if np.isnan(motion).all() else motion[:, 0]
+            truth = Truth(frame, label[:, 0].astype(np.int32), x, known)
             ap, by_motion = average_precision(truth, found, self.num_classes, self.protocol)
-            groups = {name: class_mean(values) for name, values in by_motion.items()}
-            scores[gap] = GapScores(mAP=class_mean(ap), AP=ap, frames=len(index), **groups)
+            scores[gap] = GapScores(mAP=class_mean(ap), AP=ap, frames=len(index))
+            for name, values in by_motion.items():
+                scores[gap][name] = class_mean(values)
         return scores
 
     def _check(self, name: str, classes: Tensor) -> None:

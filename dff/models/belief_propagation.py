@@ -28,10 +28,11 @@ def truncated_linear(costs: np.ndarray, alpha: float, d: float) -> np.ndarray:
     """
     out = costs.copy()
     _two_passes(out, alpha, np.empty_like(out[0]))
-    return np.minimum(out, costs.min(0) + d)
+    messages: np.ndarray = np.minimum(out, costs.min(0) + d)
+    return messages
 
 
-def _two_passes(costs: np.ndarray, alpha: float, free: np.ndarray) -> None:
+def _two_passes(costs: np.ndarray, alpha: float | np.float32, free: np.ndarray) -> None:
     """`min_k costs(k) + alpha |k - l|` in place; `free` is space for one label."""
     labels = len(costs)
     for label in range(1, labels):

@@ -113,15 +113,17 @@ class DISFlow(nn.Module):
     def find(self, current: np.ndarray, key: np.ndarray) -> np.ndarray:
         """The flow of two pictures; see `FlowFunction`."""
         # OpenCV's object holds buffers and cannot be copied, which a module must be.
-        search = cv2.DISOpticalFlow_create(
+        search = cv2.DISOpticalFlow.create(
             {
                 "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
                 "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
                 "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
             }[self.preset]
         )
-        grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (current, key)]
-        return search.calc(*grey, None)
+        grey, other = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (current, key))
+        # None: no flow to begin with, which OpenCV's stubs do not know
+        flow: np.ndarray = search.calc(grey, other, None)  # type: ignore[call-overload]
+        return flow
 
     def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, 3, H, W) -> flow and scale field; see `hand_made_flow`."""

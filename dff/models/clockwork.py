@@ -7,7 +7,7 @@ nothing. Here the rates are two: each frame, or key frames alone.
 
 import copy
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dff.models import complexity
 from dff.models.dff import DeepFeatureFlow, Propagation
-from dff.models.resnet import ResNet
+from dff.models.resnet import Block, ResNet
 
 Refreshed = Literal[0, 2, 3, 4]
 """Stages of a ResNet that run on each frame: none, up to layer2, up to layer3, or all."""
@@ -95,23 +95,28 @@ class Clockwork(nn.Module):
         self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None
     ) -> dict[str, Tensor]:
         """The result of each head, from what `encode` or `propagate` gave."""
-        channels = self.model.feature_network.out_channels
+        channels = self._network().out_channels
         return self.model.predict(features[:, -channels:], size, frame)
 
     def _shallow(self, image: Tensor) -> Tensor:
-        for name, layer in self.model.feature_network.named_children():
+        for name, layer in self._network().named_children():
             if name == f"layer{self.refreshed + 1}":
                 break
             image = layer(image)
         return image
 
-    def _held(self) -> list[nn.Module]:
-        network = self.model.feature_network
+    def _held(self) -> list[Block]:
+        # in a rewritten model (`deploy`) `PackedBlock`s, which have the same methods
+        network = self._network()
         return [b for n in range(self.refreshed + 1, 5) for b in getattr(network, f"layer{n}")]
 
     def _reduce(self, x: Tensor) -> Tensor:
-        network = self.model.feature_network
-        return network.reduce_relu(network.reduce(x))
+        network = self._network()
+        features: Tensor = network.reduce_relu(network.reduce(x))
+        return features
+
+    def _network(self) -> ResNet:
+        return cast(ResNet, self.model.feature_network)
 
 
 @torch.inference_mode()

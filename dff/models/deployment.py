@@ -8,7 +8,7 @@ neither be trained nor saved; checkpoints stay what they are.
 import copy
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,16 +50,16 @@ def deploy(
         raise ValueError(f"dtype {dtype}: wanted torch.float32, bfloat16 or float16")
     model = copy.deepcopy(model).eval().requires_grad_(False)
     _rewrite(model, dtype)
+    network = getattr(model, "flow_network", None)
     if compiled:
         model.feature_network = Compiled(model.feature_network)
         model.flow_network = Compiled(model.flow_network)
-    elif isinstance(getattr(model, "flow_network", None), FlowNet | FlowNetInception):
-        network = model.flow_network
+    elif isinstance(network, FlowNet | FlowNetInception):
         # in other types the sum costs what it saves
         if dtype == torch.float32 and network.pair.mean.device.type == "cpu":
             layers = network.encoder.conv1.modules()
             network.pair = SplitPair(next(m for m in layers if isinstance(m, PackedConv2d)))
-            network.encoder.conv1 = nn.Identity()
+            network.encoder.register_module("conv1", nn.Identity())
     return model
 
 
@@ -77,13 +77,17 @@ class Compiled(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """As the module."""
+        found: Tensor | tuple[Tensor, ...]
         if self._failed:
-            return self.module(*inputs)
+            found = self.module(*inputs)
+            return found
         graphs = inputs[0].device.type == "cuda"
         try:
             if self._compiled is None:
                 # frozen weights are laid out by the compiler, which cannot look into packed ones
-                how = {"mode": "reduce-overhead"} if graphs else {"options": {"freezing": True}}
+                how: dict[str, Any] = {"options": {"freezing": True}}
+                if graphs:
+                    how = {"mode": "reduce-overhead"}
                 self._compiled = torch.compile(self.module, **how)
             found = self._compiled(*inputs)
         except Exception as error:  # a compiler has no end of ways to fail
@@ -93,7 +97,8 @@ class Compiled(nn.Module):
                 f"torch.compile failed ({reason}), so {type(self.module).__name__} runs without it",
                 stacklevel=2,
             )
-            return self.module(*inputs)
+            found = self.module(*inputs)
+            return found
         if not graphs:
             return found
         # the next run of a graph writes where this one's results are, and features are kept
@@ -125,7 +130,8 @@ class SplitPair(PairInput):
 
     def join(self, current: Tensor, key: Tensor) -> Tensor:
         """Half-size current frames, and the key frames' part -> the first map."""
-        return self.current(current, added=key)
+        first_map: Tensor = self.current(current, added=key)
+        return first_map
 
 
 class PackedBlock(nn.Module):
@@ -137,21 +143,24 @@ class PackedBlock(nn.Module):
         if not block.basic:
             pairs.append((block.conv3, block.bn3))
         # each is followed by a ReLU, the last after the sum
-        self.convolutions = nn.ModuleList(_fold(*pair, dtype, RELU) for pair in pairs)
+        self.convolutions = nn.ModuleList(_fold(c, norm, dtype, RELU) for c, norm in pairs)
         self.out_channels = block.out_channels
-        self.downsample = None
+        self.downsample: nn.Module | None = None
         if block.downsample is not None:
-            self.downsample = _fold(*block.downsample, dtype, NOTHING)
+            convolution, norm = cast("tuple[nn.Conv2d, nn.BatchNorm2d]", tuple(block.downsample))
+            self.downsample = _fold(convolution, norm, dtype, NOTHING)
 
     def forward(self, x: Tensor) -> Tensor:
         """As `Block`, likewise the others."""
         *others, last = self.convolutions
-        return last(_through(others, x), self._shortcut(x))
+        result: Tensor = last(_through(others, x), self._shortcut(x))
+        return result
 
     def branch(self, x: Tensor) -> Tensor:
         """What the convolutions add to the shortcut."""
         *others, last = self.convolutions
-        return last(_through(others, x), slope=NOTHING)
+        result: Tensor = last(_through(others, x), slope=NOTHING)
+        return result
 
     def join(self, x: Tensor, branch: Tensor) -> Tensor:
         """The shortcut of `x`, plus a branch."""
@@ -169,6 +178,8 @@ def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 class Shift(nn.Module):
     """Subtracts a mean; the deviation is in the weights of the next layer."""
+
+    mean: Tensor
 
     def __init__(self, mean: Tensor) -> None:
         super().__init__()
@@ -197,22 +208,26 @@ def _rewrite(module: nn.Module, dtype: torch.dtype, slope: float = NOTHING) -> N
 def _rewrite_decoder(decoder: FlowDecoder, dtype: torch.dtype) -> None:
     """The last flow is computed in float32, whatever `dtype` is."""
     slope = _take_activation(decoder)
+    # a ModuleList gives plain modules
+    deconvolutions = cast("Iterable[nn.ConvTranspose2d]", decoder.deconvolutions)
+    upsamplings = cast("Iterable[nn.ConvTranspose2d]", decoder.upsamplings)
+    predictions = cast("Iterable[nn.Conv2d]", decoder.predictions)
     decoder.deconvolutions = nn.ModuleList(
-        InterleavedDeconvolution(layer, dtype, slope) for layer in decoder.deconvolutions
+        InterleavedDeconvolution(layer, dtype, slope) for layer in deconvolutions
     )
     decoder.upsamplings = nn.ModuleList(
-        InterleavedDeconvolution(layer, dtype) for layer in decoder.upsamplings
+        InterleavedDeconvolution(layer, dtype) for layer in upsamplings
     )
-    decoder.predictions = nn.ModuleList(pack(layer, dtype) for layer in decoder.predictions)
-    decoder.flow = pack(decoder.flow, torch.float32)
-    decoder.scale = pack(decoder.scale, dtype)
+    decoder.predictions = nn.ModuleList(pack(layer, dtype) for layer in predictions)
+    decoder.register_module("flow", pack(decoder.flow, torch.float32))
+    decoder.register_module("scale", pack(decoder.scale, dtype))
 
 
 def _take_activation(module: nn.Module) -> float:
     """The slope of the activation that a flow network has after each layer; its layers get it."""
     if not isinstance(module, FlowNetEncoder | FlowDecoder):
         return NOTHING
-    slope = module.activation.negative_slope
+    slope = cast(nn.LeakyReLU, module.activation).negative_slope
     module.activation = nn.Identity()
     return slope
 
@@ -227,9 +242,10 @@ def _join_sequence(layers: nn.Sequential, dtype: torch.dtype) -> None:
             layer.weight.div_(before.std)
             layers[position - 1] = Shift(before.mean)
         after, slope = position + 1, NOTHING
-        norm = None
-        if after < len(layers) and isinstance(layers[after], nn.BatchNorm2d):
-            norm, layers[after] = layers[after], nn.Identity()
+        following = layers[after] if after < len(layers) else None
+        norm = following if isinstance(following, nn.BatchNorm2d) else None
+        if norm is not None:
+            layers[after] = nn.Identity()
             after += 1
         if after < len(layers) and isinstance(layers[after], nn.ReLU | nn.LeakyReLU):
             slope = getattr(layers[after], "negative_slope", RELU)

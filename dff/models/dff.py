@@ -1,7 +1,7 @@
 """Deep Feature Flow: an expensive network on key frames, propagation by flow on all others."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, get_args
+from collections.abc import ItemsView, Mapping
+from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,18 @@ class PreparedKey(NamedTuple):
     """Of the key frame: (B, 3, H, W)."""
     part: Tensor
     """(B, ., ., .)."""
+
+
+class Head(Protocol):
+    """What `DeepFeatureFlow` asks of a task network; its `heads` say what the arguments are."""
+
+    def loss(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Part -> loss."""
+
+    def predict(
+        self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None
+    ) -> Tensor:
+        """The result for images of `size`."""
 
 
 def carry(features: Tensor, flow: Tensor, scale: Tensor, how: Propagation = "full") -> Tensor:
@@ -80,7 +92,8 @@ class DeepFeatureFlow(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """The expensive step: image (B, 3, H, W) -> features (B, C, h, w)."""
-        return self.feature_network(image)
+        features: Tensor = self.feature_network(image)
+        return features
 
     def prepare(self, key: Tensor) -> Tensor | PreparedKey:
         """What `propagate` takes as the key frame (B, 3, H, W): made once for all frames it serves.
@@ -135,7 +148,7 @@ class DeepFeatureFlow(nn.Module):
     def losses(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Head -> part -> loss of the current frames; the parts of a head are to be summed."""
         features = self.tail(features)
-        return {name: head.loss(features, targets) for name, head in self.heads.items()}
+        return {name: head.loss(features, targets) for name, head in self.task_networks()}
 
     def predict(
         self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None
@@ -149,4 +162,9 @@ class DeepFeatureFlow(nn.Module):
                 `size`.
         """
         features, frame = self.tail(features), frame or size
-        return {name: head.predict(features, size, frame) for name, head in self.heads.items()}
+        return {name: head.predict(features, size, frame) for name, head in self.task_networks()}
+
+    def task_networks(self) -> ItemsView[str, Head]:
+        """The heads by name."""
+        # a ModuleDict does not tell what modules it holds
+        return cast("ItemsView[str, Head]", self.heads.items())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ class PairInput(nn.Module):
     The mean is a constant of the network's making: no state dict holds it.
     """
 
+    mean: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
@@ -40,17 +43,17 @@ class PairInput(nn.Module):
         check_pair(current, key.shape, f"{wanted} on each side")
         if isinstance(key, Tensor):
             key = self.prepare(key)
-        return self.join(self.half(current), key.part)
+        return self.join(self.downscale(current), key.part)
 
     def join(self, current: Tensor, key: Tensor) -> Tensor:
-        """What `half` made of the current frames and `prepare` of the key frames, in one tensor."""
+        """What `downscale` made of the current and `prepare` of the key frames, in one tensor."""
         return torch.cat((current, key), dim=1)
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """Key frames (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2)), for `forward`."""
-        return PreparedKey(key.shape, self.half(distinct(key)).expand(len(key), -1, -1, -1))
+        return PreparedKey(key.shape, self.downscale(distinct(key)).expand(len(key), -1, -1, -1))
 
-    def half(self, frame: Tensor) -> Tensor:
+    def downscale(self, frame: Tensor) -> Tensor:
         """One frame of each pair (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2))."""
         return _halve(frame).sub_(self.mean)  # now it is a quarter of the pixels
 
@@ -86,14 +89,14 @@ class FlowDecoder(nn.Module):
         initialize(self)
         for prediction in (*self.predictions, self.flow):
             # Near zero: a coarse flow feeds every finer one, and 1 unit is 20 pixels already.
-            prediction.weight.mul_(0.1)
+            prediction.get_parameter("weight").mul_(0.1)
         tap = torch.tensor((0.25, 0.75, 0.75, 0.25))
         for upsampling in self.upsamplings:
-            nn.init.zeros_(upsampling.weight)
+            weight = nn.init.zeros_(upsampling.get_parameter("weight"))
             for channel in range(2):
-                upsampling.weight[channel, channel] = torch.outer(tap, tap)
+                weight[channel, channel] = torch.outer(tap, tap)
         nn.init.zeros_(self.scale.weight)
-        nn.init.ones_(self.scale.bias)
+        nn.init.ones_(self.scale.get_parameter("bias"))
 
     def refine(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Encoder's maps, coarse to fine -> four raw flows, coarse to fine, and the joined map.
@@ -127,8 +130,9 @@ class FlowDecoder(nn.Module):
         with nullcontext() if joined.is_meta else torch.autocast(device, enabled=False):
             joined = joined.to(_full(joined.dtype))
             if self.flow.weight.dtype == joined.dtype:
-                return self.flow(joined)
-            weight, bias = self.flow.weight.to(joined), self.flow.bias.to(joined)
+                flow: Tensor = self.flow(joined)
+                return flow
+            weight, bias = self.flow.weight.to(joined), cast(Tensor, self.flow.bias).to(joined)
             return F.conv2d(joined, weight, bias, padding=1)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -170,7 +174,8 @@ class FlowNetEncoder(nn.Module):
         """(B, 6, H/2, W/2) -> maps of strides 64, 32, 16, 8, 4 of that, coarse to fine."""
 
         def activate(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-            return self.activation(convolution(x))
+            activated: Tensor = self.activation(convolution(x))
+            return activated
 
         conv2 = activate(self.conv2, activate(self.conv1, pair))
         conv3 = activate(self.conv3_1, activate(self.conv3, conv2))
@@ -214,7 +219,8 @@ class FlowNet(nn.Module):
         Raises:
             ValueError: The frames differ in shape, or a side is below 64 pixels.
         """
-        return self.decoder(self.encoder(self.pair(current, key)))
+        flow, scale = self.decoder(self.encoder(self.pair(current, key)))
+        return flow, scale
 
     def pyramid(self, current: Tensor, key: Tensor) -> list[Tensor]:
         """The flows of all five prediction layers, coarse to fine, for pre-training.

@@ -136,7 +136,8 @@ class FlowNetInception(nn.Module):
 
     def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:
         """Two frames (B, 3, H, W), RGB in [0, 1] -> flow and scale field, as `FlowNet` does."""
-        return self.decoder(self.encoder(self.pair(current, key)))
+        flow, scale = self.decoder(self.encoder(self.pair(current, key)))
+        return flow, scale
 
     def pyramid(self, current: Tensor, key: Tensor) -> list[Tensor]:
         """The raw flows of all five prediction layers, coarse to fine, as `FlowNet` does."""

@@ -6,6 +6,8 @@ flow network that takes longer than the sums. The activation, and the shortcut t
 block adds, are part of the same pass.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,13 +30,16 @@ class PackedConv2d(nn.Module):
         slope: Of the leaky ReLU that follows: max(x, slope * x). 0 is ReLU, 1 nothing at all.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(
         self,
         weight: Tensor,
         bias: Tensor | None,
-        stride: tuple[int, ...] = (1, 1),
-        padding: tuple[int, ...] = (0, 0),
-        dilation: tuple[int, ...] = (1, 1),
+        stride: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0),
+        dilation: Sequence[int] = (1, 1),
         slope: float = 1.0,
     ) -> None:
         super().__init__()
@@ -72,9 +77,10 @@ class PackedConv2d(nn.Module):
         if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
             return None
         try:
-            return torch.ops.mkldnn._reorder_convolution_weight(
+            packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight, self.padding, self.stride, self.dilation, 1, list(x.shape)
             )
+            return packed
         except (RuntimeError, AttributeError):  # no bfloat16 on this CPU, or another torch
             return None
 
@@ -82,13 +88,16 @@ class PackedConv2d(nn.Module):
         how = {0.0: "relu", 1.0: "none"}.get(slope, "leaky_relu")
         scalars = [slope] if how == "leaky_relu" else []
         geometry = (self.bias, self.padding, self.stride, self.dilation, 1)
+        y: Tensor
         if added is None:
             pointwise = torch.ops.mkldnn._convolution_pointwise
-            return pointwise(x, self._packed, *geometry, how, scalars, "")
+            y = pointwise(x, self._packed, *geometry, how, scalars, "")
+            return y
         added = added.to(self.dtype).contiguous(memory_format=torch.channels_last)
         sums = torch.ops.mkldnn._convolution_pointwise.binary
         if how == "relu":  # the only one that it takes after a sum
-            return sums(x, added, self._packed, *geometry, "add", 1.0, how, [], "")
+            y = sums(x, added, self._packed, *geometry, "add", 1.0, how, [], "")
+            return y
         y = sums(x, added, self._packed, *geometry, "add", 1.0, None, [], "")
         return _activate(y, slope)
 
@@ -114,7 +123,7 @@ class SpaceToBatch(nn.Module):
         h, w = -(-height // d), -(-width // d)
         x = F.pad(x.to(self.convolution.dtype), (0, w * d - width, 0, h * d - height))
         grids = x.permute(0, 2, 3, 1).reshape(batch, h, d, w, d, -1).permute(0, 2, 4, 1, 3, 5)
-        y = self.convolution(grids.reshape(batch * d * d, h, w, -1).permute(0, 3, 1, 2))
+        y: Tensor = self.convolution(grids.reshape(batch * d * d, h, w, -1).permute(0, 3, 1, 2))
         y = y.permute(0, 2, 3, 1).reshape(batch, d, d, h, w, -1).permute(0, 3, 1, 4, 2, 5)
         return y.reshape(batch, h * d, w * d, -1).permute(0, 3, 1, 2)[:, :, :height, :width]
 
@@ -129,6 +138,9 @@ class FoldedConv2d(nn.Module):
         weight: (O, I, 3, 3) of a convolution of stride 1 and padding 1.
         bias: (O,), or None.
     """
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -167,7 +179,8 @@ class InterleavedDeconvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, I, h, w) -> (B, O, 2h + 2, 2w + 2)."""
-        y = self.convolution(x).permute(0, 2, 3, 1)
+        y: Tensor = self.convolution(x)
+        y = y.permute(0, 2, 3, 1)
         batch, height, width, _ = y.shape  # h + 1, w + 1
         y = y.reshape(batch, height, width, 2, 2, -1).permute(0, 1, 3, 2, 4, 5)
         return y.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)

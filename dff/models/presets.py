@@ -1,7 +1,7 @@
 """The networks of the paper by name."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast, get_args
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from dff.models.classical_flow import DISFlow, NoFlow
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flownet import FlowNet
 from dff.models.flownet_inception import FlowNetInception
-from dff.models.resnet import ResNet, split
+from dff.models.resnet import Depth, Layers, ResNet, split
 from dff.models.rfcn import DetectionHead
 from dff.models.segmentation import SegmentationHead
 from dff.models.sift_flow import SIFTFlow
@@ -33,7 +33,7 @@ def feature_network(
     normalization: Literal["official", "torchvision"] = "official",
 ) -> ResNet:
     """A ResNet of stride 16 (paper, Sec. 4); arguments as those of `ResNet`."""
-    depth = int(name.removeprefix("resnet"))
+    depth = cast(Depth, int(name.removeprefix("resnet")))
     return ResNet(
         depth,
         channels=channels,
@@ -57,7 +57,8 @@ def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn
         return NoFlow()
     if name in get_args(HandMadeFlowName):
         kind, _, preset = name.rpartition("_")
-        return {"dis": DISFlow, "sift_flow": SIFTFlow}[kind](preset)
+        kinds: dict[str, Callable[..., nn.Module]] = {"dis": DISFlow, "sift_flow": SIFTFlow}
+        return kinds[kind](preset)
     if name == "flownet_inception":
         return FlowNetInception(feature_channels)
     return FlowNet(feature_channels, width={"flownet": 1.0, "flownet_half": 0.5}[name])
@@ -98,7 +99,7 @@ def deep_feature_flow(
             )
         scores = SegmentationHead(channels, num_classes)
         return DeepFeatureFlow(
-            nn.Sequential(features, scores),
+            Layers({"0": features, "1": scores}, num_classes),
             flow_network(flow, num_classes),
             {"segmentation": SegmentationHead(num_classes, num_classes, learned=False)},
         )

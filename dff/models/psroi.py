@@ -43,7 +43,8 @@ def pool_regions(
         (R, K, bins, bins), fp32 (fp64 for fp64 maps).
     """
     means = _bin_means(maps, regions, owners, bins, stride, cells)
-    return means.transpose(1, 2).unflatten(2, (bins, bins)).to(_result_type(maps))
+    pooled: Tensor = means.transpose(1, 2).unflatten(2, (bins, bins))
+    return pooled.to(_result_type(maps))
 
 
 def vote(
@@ -86,7 +87,7 @@ def _bin_means(
     left, right = left[:, None], right[:, None]
 
     # The outputs of one bin lie side by side in memory, so that a corner is one copy of a row.
-    sums = maps.double().unflatten(1, (outputs, bins**2)).permute(0, 2, 3, 4, 1)
+    sums: Tensor = maps.double().unflatten(1, (outputs, bins**2)).permute(0, 2, 3, 4, 1)
     sums = F.pad(sums, (0, 0, 1, 0, 1, 0)).cumsum(2).cumsum(3)
     plane = (height + 1) * (width + 1)
     bin_index = torch.arange(bins**2, device=maps.device).view(1, bins, bins)
@@ -97,7 +98,7 @@ def _bin_means(
     ]
     index = torch.stack([corner.flatten(1) for corner in corners])
     # An embedding, since the backward of plain indexing adds row by row on a CPU.
-    inner, outer, above, beside = F.embedding(index, sums.reshape(-1, outputs))
+    inner, outer, above, beside = F.embedding(index, sums.reshape(-1, outputs)).unbind()
     area = ((bottom - top) * (right - left)).flatten(1).clamp(min=1)
     return (inner + outer - above - beside) / area[..., None]
 
@@ -111,7 +112,8 @@ def _edges(
     number = torch.arange(bins, device=first.device, dtype=first.dtype)
     begin = (number * step + start).floor()
     end = ((number + 1) * step + start).ceil()
-    return tuple(torch.minimum(edge.clamp(min=0), limit).long() for edge in (begin, end))
+    first_cell, past_last = (torch.minimum(e.clamp(min=0), limit).long() for e in (begin, end))
+    return first_cell, past_last
 
 
 def _round(x: Tensor) -> Tensor:

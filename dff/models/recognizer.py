@@ -112,8 +112,14 @@ def _carry(
     return model.propagate(key.features.expand(n, -1, -1, -1), key.prepared(model, n), frames, how)
 
 
+def size_of(images: Tensor) -> tuple[int, int]:
+    """Height and width of images or maps (..., H, W)."""
+    height, width = images.shape[-2:]
+    return height, width
+
+
 def _predict(
     model: DeepFeatureFlow, features: Tensor, frames: Tensor, size: tuple[int, int] | None
 ) -> Predictions:
-    frame = tuple(frames.shape[-2:])
+    frame = size_of(frames)
     return model.predict(features, size or frame, frame)

@@ -1,7 +1,7 @@
 """Feature network: a ResNet of stride 16 with a dilated 3x3 convolution on top (Zhu et al., 4)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ class Normalize(nn.Module):
 
     The two buffers are constants of the network's making, not weights: no state dict holds them.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ class Block(nn.Module):
             self.bn3 = norm(outputs)
         self.basic = basic
         self.out_channels = outputs
-        self.downsample = None
+        self.downsample: nn.Sequential | None = None
         if stride > 1 or inputs != outputs:
             self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), norm(outputs))
 
@@ -149,6 +152,13 @@ class ResNet(Layers):
     Raises:
         ValueError: An argument is none of its choices.
     """
+
+    normalize: Normalize
+    conv1: nn.Conv2d
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+    reduce: nn.Conv2d
+    reduce_relu: nn.ReLU
 
     def __init__(
         self,
@@ -213,7 +223,7 @@ class ResNet(Layers):
             # every one of the 33 blocks as long as the statistics are frozen.
             nn.init.constant_((block.bn2 if block.basic else block.bn3).weight, len(blocks) ** -0.5)
             if block.downsample is not None:
-                weight = block.downsample[0].weight
+                weight = block.downsample.get_parameter("0.weight")
                 nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="linear")
 
 
@@ -248,15 +258,15 @@ def split(network: ResNet, task_layers: Literal[21, 12, 5, 1]) -> tuple[Layers, 
     front: dict[str, nn.Module] = {}
     tail: dict[str, nn.Module] = {}
     for name, layer in network.named_children():
-        if name in moved:
+        if name in moved and isinstance(layer, nn.Sequential):
             cut = len(layer) - moved[name]
             if cut:
                 front[name] = layer[:cut]
             tail[name] = layer[cut:]
         else:
             (tail if name.startswith("reduce") else front)[name] = layer
-    last = front["layer4" if "layer4" in front else "layer3"][-1]
-    return Layers(front, last.out_channels), Layers(tail, network.out_channels)
+    blocks = cast("Sequence[Block]", front["layer4" if "layer4" in front else "layer3"])
+    return Layers(front, blocks[-1].out_channels), Layers(tail, network.out_channels)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -264,6 +274,6 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False)
 
 
-def _choose(name: str, value: object, choices: object) -> None:
+def _choose(name: str, value: object, choices: Collection[object]) -> None:
     if value not in choices:
         raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, choices))}")

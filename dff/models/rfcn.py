@@ -83,6 +83,8 @@ class DetectionHead(nn.Module):
         ValueError: An odd number of channels.
     """
 
+    stds: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -124,7 +126,7 @@ class DetectionHead(nn.Module):
         self.deltas = nn.Conv2d(half, 8 * bins**2, 1)
         for layer in (self.scores, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("bias"))
         self.register_buffer("stds", torch.tensor(tuple(box_stds)), persistent=False)
         self.num_classes = num_classes
         self.nms = nms
@@ -136,9 +138,9 @@ class DetectionHead(nn.Module):
     def forward(self, features: Tensor) -> DetectionMaps:
         """Features (B, in_channels, h, w) -> the maps that all else is computed from."""
         first, second = features.chunk(2, 1)
-        return DetectionMaps(
-            *self.rpn(first), self.scores(second).float(), self.deltas(second).float()
-        )
+        rpn_scores, rpn_deltas = self.rpn(first)
+        scores, deltas = self.scores(second).float(), self.deltas(second).float()
+        return DetectionMaps(rpn_scores, rpn_deltas, scores, deltas)
 
     def loss(
         self,

@@ -18,15 +18,15 @@ class Regions(NamedTuple):
     """The regions of a batch of images.
 
     Args:
-        boxes: (B, P, 4), x1, y1, x2, y2 in pixels, the best first. Rows past `count` repeat the
+        boxes: (B, P, 4), x1, y1, x2, y2 in pixels, the best first. Rows past `number` repeat the
             first ones in turn.
         scores: (B, P), probability of an object; -1 where the cell is not whole.
-        count: (B,) int64, regions that differ.
+        number: (B,) int64, regions that differ.
     """
 
     boxes: Tensor
     scores: Tensor
-    count: Tensor
+    number: Tensor
 
 
 class AnchorLabels(NamedTuple):
@@ -58,6 +58,9 @@ class RegionProposals(nn.Module):
         fg_fraction: Share of them that may hold an object.
     """
 
+    anchors: Tensor
+    stds: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -79,7 +82,7 @@ class RegionProposals(nn.Module):
         self.deltas = nn.Conv2d(in_channels, 4 * number, 1)
         for layer in (self.scores, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("bias"))
         self.pre_nms = pre_nms
         self.proposals = proposals
         self.nms_threshold = nms_threshold
@@ -155,7 +158,8 @@ class RegionProposals(nn.Module):
 
 def by_anchor(deltas: Tensor) -> Tensor:
     """(B, 4A, h, w) -> (B, h * w * A, 4), in the order of `shifted_anchors`."""
-    return deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+    by_map: Tensor = deltas.unflatten(1, (-1, 4))  # (B, A, 4, h, w)
+    return by_map.permute(0, 3, 4, 1, 2).flatten(1, 3)
 
 
 @torch.no_grad()

@@ -23,14 +23,16 @@ class SegmentationHead(nn.Module):
     def __init__(self, in_channels: int, num_classes: int, *, learned: bool = True) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.scores = nn.Conv2d(in_channels, num_classes, 1) if learned else nn.Identity()
+        self.scores: nn.Module = nn.Identity()
         if learned:
+            self.scores = nn.Conv2d(in_channels, num_classes, 1)
             nn.init.normal_(self.scores.weight, std=0.01)
-            nn.init.zeros_(self.scores.bias)
+            nn.init.zeros_(self.scores.get_parameter("bias"))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, C, h, w) -> scores (B, num_classes, h, w)."""
-        return self.scores(features)
+        scores: Tensor = self.scores(features)
+        return scores
 
     def loss(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy over the pixels that are not 255, at the resolution of the labels.
@@ -43,7 +45,8 @@ class SegmentationHead(nn.Module):
             `segmentation`: a scalar in fp32; 0 where every pixel is ignored.
         """
         mask = targets["mask"].long()
-        scores = _upsample(self(features), mask.shape[-2:])
+        height, width = mask.shape[-2:]
+        scores = _upsample(self(features), (height, width))
         # One row a pixel: in channels-last memory that is a view, and softmax runs along it.
         rows = scores.permute(0, 2, 3, 1).flatten(0, 2)
         total = F.cross_entropy(rows, mask.flatten(), ignore_index=IGNORED, reduction="sum")

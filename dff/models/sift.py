@@ -41,7 +41,8 @@ def dense_sift(image: np.ndarray, cell_size: int = 3) -> np.ndarray:
         raise ValueError(f"SIFT with cells of {cell_size} pixels: wanted 1 or more")
     height, width = image.shape[:2]
     margin = CELLS * cell_size
-    bands = orientation_bands(cv2.copyMakeBorder(image, *[margin] * 4, cv2.BORDER_REPLICATE))
+    bordered = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    bands = orientation_bands(bordered)
     taps, first = _tent(cell_size)
     sums = cv2.sepFilter2D(bands, cv2.CV_32F, taps, taps, anchor=(first, first))
     # The centres of the cells lie at -1.5, -0.5, 0.5 and 1.5 cells: in the middle between pixels
@@ -62,10 +63,11 @@ def orientation_bands(image: np.ndarray) -> np.ndarray:
     picture = image.reshape(*image.shape[:2], -1).astype(np.float32) / 255
     central = np.array([-0.5, 0, 0.5], np.float32)
     one = np.ones(1, np.float32)
-    border = {"borderType": cv2.BORDER_REPLICATE}
+    border = cv2.BORDER_REPLICATE
     # OpenCV drops the last dimension of one channel.
-    dx = cv2.sepFilter2D(picture, cv2.CV_32F, central, one, **border).reshape(picture.shape)
-    dy = cv2.sepFilter2D(picture, cv2.CV_32F, one, central, **border).reshape(picture.shape)
+    dx = cv2.sepFilter2D(picture, cv2.CV_32F, central, one, borderType=border)
+    dy = cv2.sepFilter2D(picture, cv2.CV_32F, one, central, borderType=border)
+    dx, dy = dx.reshape(picture.shape), dy.reshape(picture.shape)
     length = np.hypot(dx, dy)
     strongest = length.argmax(-1)[..., None]
     dx, dy, length = (
@@ -76,7 +78,8 @@ def orientation_bands(image: np.ndarray) -> np.ndarray:
     towards += dy[..., None] * np.sin(angles, dtype=np.float32)
     cosine = np.maximum(towards / np.maximum(length, 1e-6)[..., None], 0)
     eighth = np.square(np.square(np.square(cosine)))
-    return eighth ** (SHARPNESS // 8) * cosine * length[..., None]
+    bands: np.ndarray = eighth ** (SHARPNESS // 8) * cosine * length[..., None]
+    return bands
 
 
 def _tent(cell_size: int) -> tuple[np.ndarray, int]:

@@ -99,16 +99,20 @@ def sift_flow(
         (h, w, 2) float32, whole pixels, x first.
     """
     settings = settings or SIFTFlowSettings()
-    pyramid = [tuple(dense_sift(picture, settings.cell_size) for picture in (current, key))]
+    pyramid = [(dense_sift(current, settings.cell_size), dense_sift(key, settings.cell_size))]
     for _ in range(settings.levels - 1):
-        pyramid.append(tuple(halve(descriptors) for descriptors in pyramid[-1]))
-    flow = np.zeros((2, *pyramid[-1][0].shape[:2]), np.intp)
+        ours, theirs = pyramid[-1]
+        pyramid.append((halve(ours), halve(theirs)))
+    flow: np.ndarray = np.zeros((2, *pyramid[-1][0].shape[:2]), np.intp)
     for level in reversed(range(settings.levels)):
+        ours, theirs = pyramid[level]
         top = level == settings.levels - 1
         if not top:
-            flow = _double(flow, pyramid[level][0].shape[:2])
+            height, width = ours.shape[:2]
+            flow = _double(flow, (height, width))
         flow = refine(
-            *pyramid[level],
+            ours,
+            theirs,
             flow,
             settings,
             window=settings.top_window if top else settings.window,
@@ -147,7 +151,8 @@ def refine(
     unary = (settings.gamma * pixel * np.abs(offset + candidates)).astype(np.float32)
     data = matching_costs(current, key, offset, 2 * window + 1, settings.truncation)
     labels, _ = minimise(data, unary, offset, settings.alpha, settings.d, iterations)
-    return labels + offset
+    flow: np.ndarray = labels + offset
+    return flow
 
 
 def matching_costs(
@@ -178,7 +183,8 @@ def matching_costs(
             difference = cv2.absdiff(ours, theirs.take(place.reshape(-1), axis=0))
             distance = cv2.reduce(difference, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32F)
             costs[u, v] = np.where(inside, distance.reshape(height, width), truncation)
-    return np.minimum(costs, np.float32(truncation), out=costs)
+    np.minimum(costs, np.float32(truncation), out=costs)
+    return costs
 
 
 def halve(descriptors: np.ndarray) -> np.ndarray:
@@ -202,4 +208,5 @@ def _double(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         )
         for layer in flow
     ]
-    return np.rint(2 * np.stack(finer)[:, : size[0], : size[1]]).astype(np.intp)
+    doubled: np.ndarray = np.rint(2 * np.stack(finer)[:, : size[0], : size[1]])
+    return doubled.astype(np.intp)

@@ -166,6 +166,12 @@ def test_a_model_that_wants_labels_is_refused(small_module, trainer):
         trainer(max_steps=1).fit(small_module(), drawn())
 
 
+def test_data_are_set_up_without_a_trainer_too():
+    data = drawn()
+    data.setup("fit")
+    assert len(data.pairs("train")) > 0
+
+
 def test_settings_of_the_drawing_are_checked():
     with pytest.raises(ValueError, match=r"train_pairs 8, val_pairs 0: want at least one"):
         drawn(val_pairs=0)

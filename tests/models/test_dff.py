@@ -104,6 +104,13 @@ def test_copy_does_not_run_the_flow_network():
     assert model.propagate(features, frames(1), frames(1), "copy") is features
 
 
+@pytest.mark.parametrize("task_layers", [21, 12, 5, 1, 0])
+def test_the_feature_network_tells_the_channels_of_what_is_propagated(task_layers):
+    model = small_model(task_layers).eval()
+    features = model.encode(torch.rand(1, 3, 64, 64))
+    assert features.shape[1] == model.feature_network.out_channels
+
+
 @pytest.mark.parametrize("task_layers", [21, 12, 5, 1])
 def test_the_split_point_does_not_change_the_per_frame_network(task_layers):
     whole, divided = small_model(1).eval(), small_model(task_layers).eval()

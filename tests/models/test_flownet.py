@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dff.models.flownet import FlowDecoder, FlowNet
+from dff.models.flownet import FlowDecoder, FlowNet, PairInput
 from dff.models.flownet_inception import FlowNetInception
 from dff.models.resnet import ResNet
 
@@ -155,3 +155,7 @@ def test_small_and_unlike_frames_are_refused_with_the_cure(name):
 def test_unknown_normalization_is_refused():
     with pytest.raises(ValueError, match="choose one of 'none', 'batch'"):
         FlowNetInception(normalization="layer")
+
+
+def test_the_input_can_be_in_half_precision_like_any_module():
+    assert PairInput().half().mean.dtype == torch.float16

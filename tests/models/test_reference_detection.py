@@ -103,7 +103,7 @@ def test_proposals(case):
     size = expected[f"{case}_im_info"][:, :2]
     deltas = by_anchor(expected[f"{case}_deltas"])
     regions = propose(expected[f"{case}_prob"][:, 9:], deltas, base_anchors(), size)
-    assert regions.count.item() == expected[f"{case}_n_unique_cxx"]
+    assert regions.number.item() == expected[f"{case}_n_unique_cxx"]
     check("rois", regions.boxes[0], expected[f"{case}_rois_cxx"][:, 1:], 1e-3)
     check("scores", regions.scores[0, :, None], expected[f"{case}_scores_cxx"], 1e-6)
 
@@ -148,7 +148,7 @@ def test_maps_regions_and_what_they_are(make_head, frame):
     probabilities, boxes = head.detect(maps, regions, sizes)
     check("cls_prob", probabilities, expected["cls_prob_reshape"], 1e-5)
     check("pred_boxes", boxes[0] * 7.5, expected["pred_boxes_orig_scale"][:, 4:].float(), 5e-3)
-    exact = Regions(expected["rois"][None, :, 1:], regions.scores, regions.count)
+    exact = Regions(expected["rois"][None, :, 1:], regions.scores, regions.number)
     _, deltas = head.classify(maps, exact.boxes, sizes)
     check("bbox_pred", deltas, expected["bbox_pred_reshape"][..., 4:], 1e-5)
 

@@ -39,11 +39,11 @@ def test_regions_lie_in_their_image_the_best_first(network):
     regions = network.propose(*network(features()[0]), SIZES)
     for row in range(2):
         height, width = SIZES[row]
-        boxes, scores = regions.boxes[row], regions.scores[row, : regions.count[row]]
+        boxes, scores = regions.boxes[row], regions.scores[row, : regions.number[row]]
         assert boxes.min() >= 0
         assert boxes[:, 2].max() <= width - 1 and boxes[:, 3].max() <= height - 1
         assert torch.equal(scores, scores.sort(descending=True).values)
-        shared = overlaps(boxes, boxes)[: regions.count[row], : regions.count[row]]
+        shared = overlaps(boxes, boxes)[: regions.number[row], : regions.number[row]]
         assert shared.triu(1).max() <= 0.7
 
 
@@ -55,7 +55,7 @@ def test_padding_proposes_nothing(network, pre_nms, proposals):
     together = network.propose(*network(batch), SIZES)
     for row in range(2):
         single = network.propose(*network(alone[row]), SIZES[row : row + 1])
-        assert together.count[row] == single.count
+        assert together.number[row] == single.number
         torch.testing.assert_close(together.boxes[row], single.boxes[0])
         torch.testing.assert_close(together.scores[row], single.scores[0])
 
@@ -67,7 +67,7 @@ def test_parts_of_cells_rank_last(network):
     scores[:, 9:, 4] += 50
     scores[:, 9:, :, 6] += 50
     regions = network.propose(scores, deltas * 0, SIZES[1:])
-    count = regions.count.item()
+    count = regions.number.item()
     last = regions.scores[0, :count] == -1
     assert last.any() and torch.equal(last, last.sort().values)
 
@@ -75,7 +75,7 @@ def test_parts_of_cells_rank_last(network):
 def test_few_regions_are_repeated_in_turn(network):
     network.proposals = 700
     regions = network.propose(*network(features()[0]), SIZES)
-    for boxes, count in zip(regions.boxes, regions.count, strict=True):
+    for boxes, count in zip(regions.boxes, regions.number, strict=True):
         assert 2 * count < 700 and torch.equal(boxes[:count], boxes[count : 2 * count])
 
 
