@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo demo-detection demo-joint demo-flow reproduce-demo test check
+.PHONY: demo demo-detection demo-joint demo-flow reproduce-demo test check docs
 
 demo: $(VENV)/.installed
 	$(RUN) scripts/demo.py
@@ -29,8 +29,17 @@ check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+# The site, in site/; a warning is an error. The variable silences a notice about MkDocs 2.
+docs: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
 # The stamp is written last, so an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+# Apart, as neither the demo nor the tests need it.
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
