@@ -37,11 +37,11 @@ def main() -> None:
     )
     parser.add_argument("file", type=Path, help="the picture to write: .webp or .gif")
     parser.add_argument("--key_duration", type=int, default=10, help="one key frame in every l")
-    parser.add_argument("--frames", type=int, default=30, help="of the video")
+    parser.add_argument("--frames", type=int, default=20, help="of the video")
     parser.add_argument("--speed", type=float, default=1.15, help="of all that moves")
     parser.add_argument("--seed", type=int, default=4, help="chooses the street")
     parser.add_argument("--fps", type=int, default=8, help="of the picture")
-    parser.add_argument("--quality", type=int, default=70, help="of WebP, 1 to 100")
+    parser.add_argument("--quality", type=int, default=82, help="of WebP, 1 to 100")
     args = parser.parse_args()
     if args.file.suffix not in (".webp", ".gif"):
         raise ValueError(f"{args.file}: wanted a name that ends in .webp or .gif")
