@@ -1,4 +1,4 @@
-# Each target sets up .venv by itself on a fresh machine.
+# Each target creates .venv by itself on a new machine.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -17,7 +17,7 @@ demo-joint: $(VENV)/.installed
 demo-flow: $(VENV)/.installed
 	$(RUN) scripts/demo_flow.py
 
-# Interrupted, it goes on where it was.
+# An interrupted run continues where it stopped.
 reproduce-demo: $(VENV)/.installed
 	$(RUN) scripts/reproduce.py --config configs/reproduce_demo.yaml --flow_config configs/demo_flow.yaml \
 		--table 2 4 5 --minutes 3 --output runs/reproduce_demo
@@ -33,13 +33,13 @@ check: $(VENV)/.installed
 docs: $(VENV)/.docs-installed
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
-# The stamp is written last, so an interrupted installation is taken up again.
+# The stamp is written last, so an interrupted installation is repeated.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
 
-# Apart, as neither the demo nor the tests need it.
+# Separate, because neither the demo nor the tests need it.
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
