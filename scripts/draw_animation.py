@@ -1,4 +1,4 @@
-"""Draws the moving picture of the README: labels of a key frame copied, and carried along the flow.
+"""Draws the moving picture of the README: labels of a key frame, copied and warped along the flow.
 
 python scripts/draw_animation.py docs/propagation.webp
 
@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=1.15, help="of all that moves")
     parser.add_argument("--seed", type=int, default=4, help="chooses the street")
     parser.add_argument("--fps", type=int, default=8, help="of the picture")
-    parser.add_argument("--quality", type=int, default=82, help="of WebP, 1 to 100")
+    parser.add_argument(
+        "--quality", type=int, default=82, help="of WebP, 1 to 100; 101 is lossless"
+    )
     args = parser.parse_args()
     if args.file.suffix not in (".webp", ".gif"):
         raise ValueError(f"{args.file}: wanted a name that ends in .webp or .gif")

@@ -305,3 +305,18 @@ def test_quoted_messages_are_those_of_the_code():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_moving_picture_is_drawn_by_its_script(tmp_path, monkeypatch, capsys):
+    import cv2
+
+    file = tmp_path / "new" / "small.webp"
+    words = [str(file), "--frames", "3", "--key_duration", "2", "--quality", "101"]
+    monkeypatch.setattr(sys, "argv", ["draw_animation.py", *words])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "scripts" / "draw_animation.py"), run_name="__main__")
+    assert not stop.value.code and "3 frames" in capsys.readouterr().out
+    read, animation = cv2.imreadanimation(str(file))
+    left, right = slice(0, 384), slice(-384, None)
+    same = [bool((a[30:, left] == a[30:, right]).all()) for a in animation.frames]
+    assert read and same == [True, False, True]  # the flow moves labels between key frames
