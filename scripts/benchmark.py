@@ -14,12 +14,12 @@ from typing import get_args
 
 import torch
 
+from dff.data.whole_files import write_whole
 from dff.lit.cli import run_script
 from dff.lit.memory import keep_memory
 from dff.lit.precision import usable_precision
 from dff.lit.predictor import schedule_rows, table
 from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
-from dff.lit.whole_files import write_whole
 from dff.models import presets
 from dff.models.complexity import complexity
 from dff.models.deployment import deploy

@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from dff.data.collation import collate
 from dff.data.pairs import worker_init
+from dff.data.whole_files import write_whole
 from dff.lit.cli import run_script
 from dff.lit.datamodules import PairData
 from dff.lit.flow_data import FlowData
-from dff.lit.whole_files import write_whole
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 

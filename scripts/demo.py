@@ -23,11 +23,11 @@ from dff.data.images import read_image
 from dff.data.samples import Snippet
 from dff.data.streets import StreetSettings
 from dff.data.video_writer import VideoWriter
+from dff.data.whole_files import write_whole
 from dff.lit.checkpoints import last_checkpoint, load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules import Streets, to_unit_range
 from dff.lit.poster import draw_poster
-from dff.lit.whole_files import write_whole
 
 ROOT = Path(__file__).parents[1]
 CONFIG = {"segmentation": "demo", "detection": "demo_detection", "joint": "demo_joint"}

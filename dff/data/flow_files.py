@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dff.data.images import read_planes, write_planes, write_whole
+from dff.data.images import read_planes, write_planes
 from dff.data.samples import SampleError
+from dff.data.whole_files import write_whole
 
 FLOW_SUFFIXES = (".flo", ".png")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dff.data.orientation import JPEG, PNG, UPRIGHT, orientation_of, turn
 from dff.data.samples import SampleError
+from dff.data.whole_files import write_whole
 
 _JPEG_END = b"\xff\xd9"
 _CURE = "copy it again from its source, delete it, or train with skip_damaged"
@@ -147,18 +148,6 @@ def write_planes(path: str | os.PathLike, planes: np.ndarray) -> None:
     if not done:
         raise ValueError(f"cannot encode an array of shape {planes.shape} as PNG for {path}")
     write_whole(path, data.tobytes())
-
-
-def write_whole(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file whole or not at all, as `write_png` does."""
-    path = Path(path)
-    # not tempfile: its files are 0600, and predictions are for everyone whom the umask allows
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:

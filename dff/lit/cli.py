@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from dff.data.whole_files import in_words
 from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
 from dff.lit.arguments import FitParser, config_files
 from dff.lit.checkpoint_writer import Checkpoints
@@ -27,7 +28,6 @@ from dff.lit.precision import usable_precision
 from dff.lit.predictor import VideoPredictor
 from dff.lit.progress import Throughput
 from dff.lit.wandb_logger import logged_in
-from dff.lit.whole_files import in_words
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 WANDB = "dff.lit.wandb_logger.OfflineWandb"

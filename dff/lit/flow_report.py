@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from dff.data.whole_files import whole_file
 from dff.lit.checkpoints import load_flow_network
 from dff.lit.flow_quality import AREAS, FlowQuality
 from dff.lit.module import LitDFF
-from dff.lit.whole_files import whole_file
 from dff.models.weights import WeightReport
 
 TITLES = {

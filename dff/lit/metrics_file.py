@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from dff.lit.whole_files import whole_file
+from dff.data.whole_files import whole_file
 
 
 class MetricsFile(CSVLogger):

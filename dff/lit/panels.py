@@ -9,10 +9,10 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dff.data.whole_files import whole_file
 from dff.lit.drawing import colour_flow, colour_labels, draw_boxes
 from dff.lit.flow import LitFlow
 from dff.lit.metrics import flow_in_image_pixels
-from dff.lit.whole_files import whole_file
 
 
 def log_picture(trainer: L.Trainer, name: str, file: Path) -> None:

@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dff.data.whole_files import whole_file
 from dff.lit.drawing import colour_flow, overlay
 from dff.lit.metrics import flow_in_image_pixels
 from dff.lit.module import LitDFF
-from dff.lit.whole_files import whole_file
 from dff.models.dff import carry
 from dff.models.recognizer import size_of, take_key
 

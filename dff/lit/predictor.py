@@ -10,6 +10,7 @@ import lightning as L
 import torch
 
 from dff.data.video_writer import VideoWriter
+from dff.data.whole_files import write_whole
 from dff.lit.accuracy import MEASURES
 from dff.lit.average_precision import GROUPS
 from dff.lit.drawing import draw_predictions
@@ -18,7 +19,6 @@ from dff.lit.pair_data import PairData
 from dff.lit.panels import log_picture, log_video, plot_accuracy_speed
 from dff.lit.schedule_accuracy import at_key_duration, batches_on, plain, schedule_accuracy
 from dff.lit.speed import Speed, measure_speed
-from dff.lit.whole_files import write_whole
 from dff.models.complexity import Complexity, break_even, complexity, speedup
 from dff.models.dff import Propagation
 from dff.models.recognizer import recognize_interval, size_of

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import yaml
 
+from dff.data.whole_files import write_whole
 from dff.lit.checkpoints import last_checkpoint
 from dff.lit.schedule_accuracy import plain
 from dff.lit.variants import Settings, Variant, training_settings
-from dff.lit.whole_files import write_whole
 
 State = Literal["new", "begun", "finished", "other settings"]
 

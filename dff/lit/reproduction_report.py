@@ -8,10 +8,10 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
+from dff.data.whole_files import whole_file, write_whole
 from dff.lit import reproduction_tables as tables
 from dff.lit.reproduction_tables import MEASURE, Row
 from dff.lit.variants import Variant
-from dff.lit.whole_files import whole_file, write_whole
 
 HOW = """\
 For a key duration l, each labelled frame is recognised from the key frames 0, 1, .., l - 1 frames

@@ -16,10 +16,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dff.data.cityscapes import TRAIN_ID_TO_LABEL_ID
-from dff.data.images import write_png, write_whole
+from dff.data.images import write_png
 from dff.data.samples import Interval
 from dff.data.video import VideoInput
 from dff.data.video_writer import VideoWriter
+from dff.data.whole_files import write_whole
 from dff.lit.background import Background
 from dff.lit.detection_files import DetectionFiles
 from dff.lit.drawing import draw_predictions
@@ -273,7 +274,7 @@ class _OpenVideo:
         if self.boxes is not None:
             self.boxes.close()
         part = report_part(folder, self.name)
-        write_whole(part, self._report(interval, error).encode())
+        write_whole(part, self._report(interval, error))
         # All is on the disk now. From here on what has this name is known to be ours, and results
         # of other settings go.
         self.claimed = True

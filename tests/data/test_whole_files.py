@@ -9,10 +9,10 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
+from dff.data.whole_files import in_words, whole_file, write_whole
 from dff.lit.checkpoint_writer import WholeCheckpoints
 from dff.lit.cli import run_script
 from dff.lit.metrics_file import MetricsFile
-from dff.lit.whole_files import in_words, whole_file, write_whole
 
 
 @contextmanager

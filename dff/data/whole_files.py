@@ -48,7 +48,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be written; the error names `path`.
     """
-    part = path.with_name(f".{path.name}.part")
+    # Not tempfile: its files are 0600, and results are for everyone whom the umask allows.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
@@ -62,7 +63,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file through `whole_file`."""
-    with whole_file(path) as part:
-        part.write_text(text)
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a file through `whole_file`; text as UTF-8."""
+    data = content.encode() if isinstance(content, str) else content
+    with whole_file(Path(path)) as part:
+        part.write_bytes(data)
