@@ -58,8 +58,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
         except OSError:
             pass  # the folder has become read-only: the first error says so
-        if isinstance(error, OSError) and error.filename in (None, part, str(part)):
-            error.filename, error.filename2 = str(path), None  # a failed write names no file
+        # The system's errors of a failed write name no file, or the part; words stay as they are.
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.filename in (None, part, str(part)):
+                error.filename, error.filename2 = str(path), None
         raise
 
 
