@@ -1,7 +1,5 @@
 """Exact flow and boxes of drawn videos: the file of a video's truth, written and read."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +95,9 @@ class StreetTruth:
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 return [file[name] for name in names]
-        except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:  # numpy and zipfile raise whatever they stumble over
             raise SampleError(
                 f"{self.path} is damaged ({error}): delete it and the file named finished beside "
                 "the folder truth, and the video is drawn again"

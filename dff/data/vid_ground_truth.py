@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dff.data.mat_files import read_mat
 from dff.data.samples import SampleError
 
 WINDOW = 10
@@ -122,13 +123,11 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _read(path: str | os.PathLike, *names: str) -> list[np.ndarray]:
-    import scipy.io  # no pin of ours, albumentations depends on it; slow, and for these files alone
-
     if not Path(path).is_file():
         raise FileNotFoundError(f"no ground truth at {path}: the authors' code comes with it")
     try:
-        content = scipy.io.loadmat(os.fspath(path), variable_names=names)
-    except Exception as error:  # loadmat raises whatever its parser stumbles over
+        content = read_mat(path, names)
+    except (OSError, ValueError) as error:
         raise SampleError(f"{path} cannot be read ({error}): download it again") from error
     if missing := [name for name in names if name not in content]:
         raise SampleError(f"{path} has no {missing[0]}: this is another file")

@@ -5,7 +5,7 @@ import shutil
 
 _SHARED = re.compile(r"shared memory|Bus error|</torch_")
 _ENDED = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: (\w[\w ]*)|exited)")
-_MEMORY = re.compile(r"not enough memory|can't allocate memory|out of memory", re.IGNORECASE)
+_MEMORY = re.compile("MemoryError|not enough memory|can't allocate memory|out of memory")
 
 
 def loader_fault(error: BaseException) -> str | None:
