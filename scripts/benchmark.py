@@ -14,15 +14,15 @@ from typing import get_args
 
 import torch
 
-from dff.data.whole_files import write_whole
+from dff.data.files.whole_files import write_whole
+from dff.inference.deploy.deployment import deploy
+from dff.inference.deploy.memory import keep_memory
+from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
 from dff.lit.cli import run_script
-from dff.lit.memory import keep_memory
+from dff.lit.evaluation.predictor import schedule_rows, table
 from dff.lit.precision import usable_precision
-from dff.lit.predictor import schedule_rows, table
-from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
-from dff.models import presets
-from dff.models.complexity import complexity
-from dff.models.deployment import deploy
+from dff.models import build
+from dff.models.analysis.complexity import complexity
 from dff.models.schedule import FixedSchedule
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,11 +34,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--feature_network", choices=get_args(presets.FeatureNetworkName), default="resnet101"
+        "--feature_network", choices=get_args(build.FeatureNetworkName), default="resnet101"
     )
-    parser.add_argument("--flow_network", choices=get_args(presets.FlowName), default="flownet")
+    parser.add_argument("--flow_network", choices=get_args(build.FlowName), default="flownet")
     parser.add_argument("--feature_channels", type=int, default=1024)
-    parser.add_argument("--task", choices=get_args(presets.HeadName), default="segmentation")
+    parser.add_argument("--task", choices=get_args(build.HeadName), default="segmentation")
     parser.add_argument("--task_layers", type=int, choices=[0, 1, 5, 12, 21], default=1)
     parser.add_argument("--size", type=int, nargs=2, default=[600, 1000], metavar=("H", "W"))
     parser.add_argument("--key_durations", type=int, nargs="+", default=[1, 5, 10])
@@ -69,8 +69,8 @@ def main() -> None:
     def tell(stage: str) -> None:
         print(f"[{time.perf_counter() - started:.0f} s] {stage}", file=sys.stderr, flush=True)
 
-    features = presets.feature_network(args.feature_network, args.feature_channels)
-    plain = presets.deep_feature_flow(
+    features = build.feature_network(args.feature_network, args.feature_channels)
+    plain = build.deep_feature_flow(
         features, args.flow_network, heads=[args.task], task_layers=args.task_layers
     ).eval()
     tell("counting FLOPs")

@@ -17,11 +17,11 @@ from jsonargparse import ArgumentParser
 from torch.utils.data import DataLoader, Dataset
 
 from dff.data.collation import collate
+from dff.data.files.whole_files import write_whole
 from dff.data.pairs import worker_init
-from dff.data.whole_files import write_whole
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.flow_data import FlowData
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.flow_data import FlowData
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 

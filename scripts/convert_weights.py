@@ -25,11 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dff.data.imagenet_vid import CLASSES
+from dff.data.datasets.imagenet_vid.snippets import CLASSES
 from dff.lit.module import LitDFF
-from dff.models.flow_weights import Channels, convert_flownet
-from dff.models.mxnet_params import is_params, read_params
-from dff.models.weights import from_official, official_name, read_state_dict
+from dff.models.weights.flow import Channels, convert_flownet
+from dff.models.weights.load import from_official, official_name, read_state_dict
+from dff.models.weights.mxnet import is_params, read_params
 
 _OUR_NAME = re.compile(r"(?:.+\.)?((?:feature_network|flow_network|heads)\..+)")
 

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from dff.data.cityscapes import read_train_ids
-from dff.data.images import read_image
+from dff.data.datasets.cityscapes import read_train_ids
+from dff.data.files.images import read_image
+from dff.data.files.whole_files import write_whole
 from dff.data.samples import Snippet
-from dff.data.streets import StreetSettings
-from dff.data.video_writer import VideoWriter
-from dff.data.whole_files import write_whole
+from dff.data.synthetic.streets.dataset import StreetSettings
+from dff.data.video.writer import VideoWriter
 from dff.lit.checkpoints import last_checkpoint, load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import Streets, to_unit_range
-from dff.lit.poster import draw_poster
+from dff.lit.datamodules.datasets import Streets, to_unit_range
+from dff.lit.visualization.poster import draw_poster
 
 ROOT = Path(__file__).parents[1]
 CONFIG = {"segmentation": "demo", "detection": "demo_detection", "joint": "demo_joint"}

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dff.data.cityscapes import CLASSES, PALETTE, find_snippets, read_train_ids
-from dff.data.images import read_image
+from dff.data.datasets.cityscapes import CLASSES, PALETTE, find_snippets, read_train_ids
+from dff.data.files.images import read_image
 from dff.data.samples import IGNORED, Snippet
-from dff.data.streets import StreetSettings, StreetTruth, draw_streets, truth_for
+from dff.data.synthetic.streets.dataset import StreetSettings, StreetTruth, draw_streets, truth_for
+from dff.inference.results.drawing import overlay
 from dff.lit.cli import run_script
-from dff.lit.drawing import overlay
 from dff.models.schedule import FixedSchedule
 from dff.models.warp import warp
 

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import fields
 
-from dff.data.streets import StreetSettings, draw_streets
+from dff.data.synthetic.streets.dataset import StreetSettings, draw_streets
 from dff.lit.cli import run_script
 
 

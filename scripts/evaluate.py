@@ -13,11 +13,11 @@ import lightning as L
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.metrics_file import MetricsFile
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.evaluation.predictor import VideoPredictor
+from dff.lit.loggers.metrics_file import MetricsFile
 from dff.lit.precision import usable_precision
-from dff.lit.predictor import VideoPredictor
-from dff.models.presets import HandMadeFlowName
+from dff.models.build import HandMadeFlowName
 
 
 def main() -> None:

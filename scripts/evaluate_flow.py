@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dff.data.whole_files import write_whole
+from dff.data.files.whole_files import write_whole
 from dff.lit.arguments import Parser
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.flow_comparison import compare_flows, comparison_table, flow_function, title
-from dff.lit.flow_data import FlowData
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.flow_data import FlowData
+from dff.lit.evaluation.flow_comparison import compare_flows, comparison_table, flow_function, title
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dff.data.whole_files import write_whole
+from dff.data.files.whole_files import write_whole
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.flow_quality import FlowQuality
-from dff.lit.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.evaluation.flow_quality import FlowQuality
+from dff.lit.evaluation.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
 
 
 def main() -> None:

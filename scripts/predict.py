@@ -12,17 +12,17 @@ from typing import NoReturn, get_args
 
 import lightning as L
 
-from dff.data.cityscapes import CLASSES
-from dff.data.frame_times import checked_fps
-from dff.data.video import FOLDER_FPS, find_videos
+from dff.data.datasets.cityscapes import CLASSES
+from dff.data.video.frame_times import checked_fps
+from dff.data.video.sources import FOLDER_FPS, find_videos
+from dff.inference.deploy.memory import keep_memory
+from dff.inference.results.result_files import own_names
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import Videos
-from dff.lit.memory import keep_memory
+from dff.lit.datamodules.datasets import Videos
 from dff.lit.precision import usable_precision
-from dff.lit.result_files import own_names
 from dff.lit.writer import PredictionWriter, gather_failures
-from dff.models.presets import HandMadeFlowName
+from dff.models.build import HandMadeFlowName
 from dff.models.schedule import FixedSchedule
 
 

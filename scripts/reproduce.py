@@ -26,15 +26,15 @@ from demo import ROOT, fast_precision
 from jsonargparse import ArgumentParser
 
 from dff.lit.cli import FitCLI, default_loggers, run_script
-from dff.lit.pair_data import PairData
-from dff.lit.reproduction import Reproduction
-from dff.lit.reproduction_choice import TABLES, by_name, choose, detects, weights_by_network
-from dff.lit.reproduction_measures import evaluate_missing, measure_speeds, thinning
-from dff.lit.reproduction_progress import describe_rest, describe_trainings
-from dff.lit.reproduction_report import log_report, write_report
-from dff.lit.reproduction_tables import flop_table, variant_rows
-from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant
-from dff.lit.wandb_logger import OfflineWandb
+from dff.lit.datamodules.pair_data import PairData
+from dff.lit.loggers.wandb_logger import OfflineWandb
+from dff.lit.reproduction.choice import TABLES, by_name, choose, detects, weights_by_network
+from dff.lit.reproduction.measures import evaluate_missing, measure_speeds, thinning
+from dff.lit.reproduction.progress import describe_rest, describe_trainings
+from dff.lit.reproduction.report import log_report, write_report
+from dff.lit.reproduction.runs import Reproduction
+from dff.lit.reproduction.tables import flop_table, variant_rows
+from dff.lit.reproduction.variants import TABLE_4, TABLE_5, Settings, Variant
 
 
 def main() -> int:

@@ -16,10 +16,11 @@ from typing import get_args
 
 import numpy as np
 
-from dff.data.imagenet_vid import CLASSES
+from dff.data.datasets.imagenet_vid.ground_truth import VidGroundTruth, read_vid_ground_truth
+from dff.data.datasets.imagenet_vid.snippets import CLASSES
 from dff.data.samples import SampleError
-from dff.data.vid_ground_truth import VidGroundTruth, read_vid_ground_truth
-from dff.lit.average_precision import (
+from dff.lit.cli import run_script
+from dff.lit.metrics.average_precision import (
     GROUPS,
     Detections,
     Protocol,
@@ -27,7 +28,6 @@ from dff.lit.average_precision import (
     average_precision,
     class_mean,
 )
-from dff.lit.cli import run_script
 
 
 def main() -> None:

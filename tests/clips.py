@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from dff.data.video_writer import same_scheduling
+from dff.data.video.writer import same_scheduling
 
 HEIGHT, WIDTH, BITS, BLOCK = 64, 96, 12, 16
 PIXELS = {"mjpeg": "yuvj420p", "gif": "rgb8"}

@@ -44,7 +44,7 @@ def after_the_demo(tmp_path_factory):
     """A folder with what the blocks take from `make demo`: a model and a video, both small."""
     import numpy as np
 
-    from dff.data.video_writer import VideoWriter
+    from dff.data.video.writer import VideoWriter
     from dff.lit.module import LitDFF
 
     folder = tmp_path_factory.mktemp("docs")

@@ -64,7 +64,7 @@ def test_without_a_config_the_default_is_taken_and_flags_override_it(capsys):
         FitCLI(ROOT / "configs/streets.yaml", ["--trainer.devices", "8", "--print_config"])
     printed = yaml.safe_load(capsys.readouterr().out)
     assert int(printed["trainer"]["devices"]) == 8
-    assert printed["data"]["class_path"] == "dff.lit.datamodules.Streets"
+    assert printed["data"]["class_path"] == "dff.lit.datamodules.datasets.Streets"
 
 
 def test_flags_stand_above_the_settings_in_a_checkpoint(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from dff.data.samples import IGNORED, Pair
-from dff.data.windows import PADDING_COLOUR
+from dff.data.transforms.windows import PADDING_COLOUR
 
 _FRAMES = ("key", "current")
 _PLANES = {"key": 0, "current": 0, "mask": IGNORED, "flow": 0, "flow_known": 0, "occluded": 0}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dff.data.images import count_values
+from dff.data.files.images import count_values
 from dff.data.pair_files import ReadMask
 from dff.data.samples import IGNORED, SampleError
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dff.data.images import read_image, read_orientation, read_stored
-from dff.data.orientation import SIDEWAYS, UPRIGHT, turn
+from dff.data.files.images import read_image, read_orientation, read_stored
+from dff.data.files.orientation import SIDEWAYS, UPRIGHT, turn
 from dff.data.samples import Boxes, SampleError, Snippet
-from dff.data.transforms import Arrays
+from dff.data.transforms.pairs import Arrays
 
 ReadMask = Callable[[str], np.ndarray]
 """Label file -> (H, W) uint8 train ids; `cityscapes.read_train_ids` or a `folder.MaskReader`."""
@@ -26,7 +26,7 @@ def read_pair(
 ) -> Arrays:
     """Reads a pair: `key` and `current`, and of the current frame what is asked for.
 
-    Which way up a frame and its labels are is said in `dff.data.orientation`.
+    Which way up a frame and its labels are is said in `dff.data.files.orientation`.
 
     Args:
         snippet: Where its files are.

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from dff.data.pair_files import BOXES, ReadMask, read_pair
 from dff.data.samples import Pair, SampleError, Snippet
-from dff.data.transforms import Arrays
+from dff.data.transforms.pairs import Arrays
 
 Transform = Callable[[Arrays, int], Arrays]
 

@@ -10,7 +10,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dff.data.whole_files import in_words, whole_file
+from dff.data.files.whole_files import in_words, whole_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):

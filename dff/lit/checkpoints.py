@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from dff.lit.module import LitDFF
-from dff.models import presets
-from dff.models.weight_files import check_finite, read_torch
-from dff.models.weights import WeightReport, load_weights
+from dff.models import build
+from dff.models.weights.files import check_finite, read_torch
+from dff.models.weights.load import WeightReport, load_weights
 
 
 def last_checkpoint(run: str | Path) -> Path:
@@ -27,7 +27,7 @@ def last_checkpoint(run: str | Path) -> Path:
     return found[-1]
 
 
-def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None = None) -> LitDFF:
+def load_model(file: str | Path, flow_network: build.HandMadeFlowName | None = None) -> LitDFF:
     """A trained model with the settings it was trained with; nothing in the file is executed.
 
     Args:
@@ -40,7 +40,7 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
         ValueError: The file is no checkpoint of LitDFF, its weights are not finite, or the flow is
             not made by hand.
     """
-    hand_made = get_args(presets.HandMadeFlowName)
+    hand_made = get_args(build.HandMadeFlowName)
     if flow_network is not None and flow_network not in hand_made:
         raise ValueError(
             f"flow network {flow_network!r} in place of the trained one: wanted one that has "
@@ -75,7 +75,7 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
             f"{file} does not fit this version of the model ({str(error).splitlines()[0]}): {cure}"
         ) from error
     if flow_network is not None:
-        module.model.flow_network = presets.flow_network(flow_network)
+        module.model.flow_network = build.flow_network(flow_network)
         module.hparams.flow_network = flow_network  # what is saved from here on is another model
     return module.eval()
 
@@ -108,7 +108,7 @@ def check_continued(file: str | Path, model: str) -> tuple[int, int]:
 
 
 def load_flow_network(
-    name: presets.FlowNetworkName, source: str | Path, feature_channels: int = 1
+    name: build.FlowNetworkName, source: str | Path, feature_channels: int = 1
 ) -> tuple[nn.Module, WeightReport]:
     """A trained flow network by itself, in eval mode; its scale field is 1.
 
@@ -121,6 +121,6 @@ def load_flow_network(
         ValueError: There is no such flow network, or the file is of another one.
         FileNotFoundError: There is no such file.
     """
-    network = presets.flow_network(name, feature_channels)
+    network = build.flow_network(name, feature_channels)
     report = load_weights(network, source, keep=("scale",))
     return network.to(memory_format=torch.channels_last).eval(), report

@@ -15,22 +15,27 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from dff.data.whole_files import in_words
-from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
+from dff.data.files.whole_files import in_words
+from dff.lit import (
+    flow,  # noqa: F401  (so short names resolve)
+    module,  # noqa: F401  (so short names resolve)
+)
 from dff.lit.arguments import FitParser, config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
+from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
+from dff.lit.datamodules import flow_data  # noqa: F401  (so short names resolve)
 from dff.lit.divergence import StopsAtNaN
-from dff.lit.flow_quality import FlowMonitor
+from dff.lit.evaluation.flow_quality import FlowMonitor
+from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loader_faults import loader_fault
-from dff.lit.panels import Panels
+from dff.lit.loggers.wandb_logger import logged_in
 from dff.lit.precision import usable_precision
-from dff.lit.predictor import VideoPredictor
 from dff.lit.progress import Throughput
-from dff.lit.wandb_logger import logged_in
+from dff.lit.visualization.panels import Panels
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-WANDB = "dff.lit.wandb_logger.OfflineWandb"
+WANDB = "dff.lit.loggers.wandb_logger.OfflineWandb"
 
 
 class FitCLI(LightningCLI):
@@ -132,7 +137,7 @@ def default_loggers(output: str, name: str) -> list[Namespace]:
     offline = "WANDB_MODE" not in os.environ and not logged_in()
     return [
         Namespace(
-            class_path="dff.lit.metrics_file.MetricsFile",
+            class_path="dff.lit.loggers.metrics_file.MetricsFile",
             init_args=Namespace(save_dir=output, name=name),
         ),
         Namespace(

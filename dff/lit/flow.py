@@ -8,18 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dff.lit import optimizers
-from dff.lit.metrics import (
+from dff.lit.datamodules.pair_data import PairData
+from dff.lit.metrics.gaps import (
     SPEEDS,
     GapEndPointError,
     SpeedEndPointError,
     counted_here,
     flow_in_image_pixels,
 )
-from dff.lit.pair_data import PairData
-from dff.models import presets
-from dff.models.flownet import FLOW_UNIT
-from dff.models.weight_files import plain_names
-from dff.models.weights import load_weights
+from dff.models import build
+from dff.models.flow.flownet import FLOW_UNIT
+from dff.models.weights.files import plain_names
+from dff.models.weights.load import load_weights
 
 FIRST_THING = 11
 """Train ids from here on are countable things (person to bicycle), which move by themselves."""
@@ -56,7 +56,7 @@ class LitFlow(optimizers.ClipsGradients):
 
     def __init__(
         self,
-        flow_network: presets.FlowNetworkName = "flownet",
+        flow_network: build.FlowNetworkName = "flownet",
         flow_weights: str | None = None,
         level_weights: list[float] | None = None,
         object_weight: float = 1.0,
@@ -77,7 +77,7 @@ class LitFlow(optimizers.ClipsGradients):
                 "5 prediction layers, coarse to fine"
             )
         # The scale field belongs to Deep Feature Flow's features; here it has one idle channel.
-        self.flow_network = presets.flow_network(flow_network, feature_channels=1)
+        self.flow_network = build.flow_network(flow_network, feature_channels=1)
         self.flow_network.to(memory_format=torch.channels_last)
         optimizers.freeze(self.flow_network, {"decoder.scale": 0.0})
 

@@ -7,16 +7,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dff.inference.deploy.deployment import deploy
+from dff.inference.recognizer import recognize_interval
 from dff.lit import optimizers
-from dff.lit.accuracy import MEASURES, GapAccuracy, mean_of, truth_size
-from dff.lit.average_precision import GROUPS, Protocol
-from dff.lit.metrics import counted_here
-from dff.models import presets
-from dff.models.deployment import deploy
+from dff.lit.metrics.accuracy import MEASURES, GapAccuracy, mean_of, truth_size
+from dff.lit.metrics.average_precision import GROUPS, Protocol
+from dff.lit.metrics.gaps import counted_here
+from dff.models import build
 from dff.models.dff import DeepFeatureFlow
-from dff.models.recognizer import recognize_interval
-from dff.models.weight_files import plain_names
-from dff.models.weights import load_heads, load_weights
+from dff.models.weights.files import plain_names
+from dff.models.weights.load import load_heads, load_weights
 
 
 class LitDFF(optimizers.ClipsGradients):
@@ -54,15 +54,15 @@ class LitDFF(optimizers.ClipsGradients):
 
     def __init__(
         self,
-        feature_network: presets.FeatureNetworkName = "resnet101",
-        flow_network: presets.FlowName = "flownet",
+        feature_network: build.FeatureNetworkName = "resnet101",
+        flow_network: build.FlowName = "flownet",
         feature_channels: int = 1024,
         heads: dict[str, float] | None = None,
         num_classes: int = 19,
         num_box_classes: int = 30,
         detection: dict[str, Any] | None = None,
         box_metric: Protocol = "vid",
-        task_layers: presets.TaskLayers = 1,
+        task_layers: build.TaskLayers = 1,
         stride_in: Literal["first", "second"] = "first",
         batch_norm: Literal["frozen", "trained"] = "frozen",
         normalization: Literal["official", "torchvision"] = "official",
@@ -79,7 +79,7 @@ class LitDFF(optimizers.ClipsGradients):
         super().__init__()
         self.save_hyperparameters()
         self.loss_weights = heads or {"segmentation": 1.0}
-        features = presets.feature_network(
+        features = build.feature_network(
             feature_network,
             feature_channels,
             stride_in=stride_in,
@@ -89,7 +89,7 @@ class LitDFF(optimizers.ClipsGradients):
         # Loaded before the split, where names are still those of the files; a run that goes on
         # from a checkpoint, or reloads one, has no need of the file.
         self._features = [features] if weights else []
-        self.model = presets.deep_feature_flow(
+        self.model = build.deep_feature_flow(
             features,
             flow_network,
             heads=list(self.loss_weights),

@@ -15,17 +15,23 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dff.data.cityscapes import TRAIN_ID_TO_LABEL_ID
-from dff.data.images import write_png
+from dff.data.datasets.cityscapes import TRAIN_ID_TO_LABEL_ID
+from dff.data.files.images import write_png
+from dff.data.files.whole_files import write_whole
 from dff.data.samples import Interval
-from dff.data.video import VideoInput
-from dff.data.video_writer import VideoWriter
-from dff.data.whole_files import write_whole
-from dff.lit.background import Background
-from dff.lit.detection_files import DetectionFiles
-from dff.lit.drawing import draw_predictions
+from dff.data.video.sources import VideoInput
+from dff.data.video.writer import VideoWriter
+from dff.inference.background import Background
+from dff.inference.results.detection_files import DetectionFiles
+from dff.inference.results.drawing import draw_predictions
+from dff.inference.results.result_files import (
+    RESULTS,
+    read_report,
+    remove_results,
+    report_part,
+    source_of,
+)
 from dff.lit.module import LitDFF
-from dff.lit.result_files import RESULTS, read_report, remove_results, report_part, source_of
 
 LabelIds = Literal["train", "cityscapes", "none"]
 

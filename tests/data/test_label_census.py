@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dff.data import label_census
-from dff.data.folder import MaskReader
-from dff.data.images import write_png
+from dff.data.datasets.folder import MaskReader
+from dff.data.files.images import write_png
 from dff.data.label_census import check_masks, count_labels
 from dff.data.samples import SampleError
 

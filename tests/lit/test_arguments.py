@@ -5,7 +5,7 @@ from small import ROOT
 
 from dff.lit.arguments import Parser
 from dff.lit.cli import FitCLI
-from dff.lit.datamodules import PairData
+from dff.lit.datamodules.datasets import PairData
 
 STREETS = ROOT / "configs/streets.yaml"
 

@@ -7,7 +7,7 @@ import torch
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint, load_model
 from dff.lit.flow import LitFlow
-from dff.models.mxnet_params import write_params
+from dff.models.weights.mxnet import write_params
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 import torch
 from vid_layout import write_vid
 
-from dff.data.video import find_videos
-from dff.data.video_writer import VideoWriter
-from dff.lit.accuracy import GapAccuracy
-from dff.lit.datamodules import ImageNetVID, Videos
-from dff.lit.detection_files import DetectionFiles
-from dff.lit.drawing import draw_boxes
-from dff.lit.predictor import VideoPredictor, table
+from dff.data.video.sources import find_videos
+from dff.data.video.writer import VideoWriter
+from dff.inference.results.detection_files import DetectionFiles
+from dff.inference.results.drawing import draw_boxes
+from dff.lit.datamodules.datasets import ImageNetVID, Videos
+from dff.lit.evaluation.predictor import VideoPredictor, table
+from dff.lit.metrics.accuracy import GapAccuracy
 from dff.lit.writer import PredictionWriter
 
 SMALL_HEAD = {"anchor_scales": [1, 2, 4], "pre_nms": 200, "proposals": 20, "max_detections": 10}

@@ -8,7 +8,7 @@ import torch
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.divergence import SKIPPED, StopsAtNaN
 from dff.lit.flow import LitFlow
-from dff.lit.panels import Panels
+from dff.lit.visualization.panels import Panels
 
 
 def spoil(module, batches, what):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from dff.data.video import VideoError
-from dff.data.video_writer import VideoWriter
-from dff.lit.detection_files import DetectionFiles
+from dff.data.video.sources import VideoError
+from dff.data.video.writer import VideoWriter
+from dff.inference.results.detection_files import DetectionFiles
 from dff.lit.writer import PredictionWriter, _OpenVideo
 
 MODULE = SimpleNamespace(palette=[[0, 0, 0], [200, 0, 0]], box_classes=["thing"])

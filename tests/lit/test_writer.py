@@ -12,15 +12,15 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dff.data.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
-from dff.data.images import read_labels, write_png
-from dff.data.video import find_videos, open_video
-from dff.data.video_writer import VideoWriter
-from dff.lit.datamodules import Videos
-from dff.lit.drawing import colour_labels, overlay
-from dff.lit.result_files import own_names, source_of
+from dff.data.datasets.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
+from dff.data.files.images import read_labels, write_png
+from dff.data.video.sources import find_videos, open_video
+from dff.data.video.writer import VideoWriter
+from dff.inference.recognizer import stream
+from dff.inference.results.drawing import colour_labels, overlay
+from dff.inference.results.result_files import own_names, source_of
+from dff.lit.datamodules.datasets import Videos
 from dff.lit.writer import SECONDS, PredictionWriter
-from dff.models.recognizer import stream
 from dff.models.schedule import FixedSchedule
 
 FRAMES = 7

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dff.models import presets
+from dff.models import build
 from dff.models.dff import DeepFeatureFlow, carry
-from dff.models.segmentation import SegmentationHead
+from dff.models.heads.segmentation import SegmentationHead
 from dff.models.warp import warp
 
 SIZE = (64, 96)
@@ -15,10 +15,8 @@ SIZE = (64, 96)
 
 def small_model(task_layers=1, **kwargs):
     torch.manual_seed(0)
-    features = presets.feature_network("resnet18", 16, **kwargs)
-    return presets.deep_feature_flow(
-        features, "flownet_half", num_classes=5, task_layers=task_layers
-    )
+    features = build.feature_network("resnet18", 16, **kwargs)
+    return build.deep_feature_flow(features, "flownet_half", num_classes=5, task_layers=task_layers)
 
 
 def frames(count, seed=1):
@@ -76,7 +74,7 @@ def test_gap_0_gives_the_flow_network_exactly_zero_gradient_and_others_do_not():
 
 def test_a_hand_made_flow_serves():
     model = DeepFeatureFlow(
-        presets.feature_network("resnet18", 16),
+        build.feature_network("resnet18", 16),
         ShiftByOne(),
         {"segmentation": SegmentationHead(16, 5)},
     ).eval()
@@ -135,7 +133,7 @@ def test_split_point_0_propagates_scores():
 
 def test_an_unknown_head_is_refused():
     with pytest.raises(ValueError, match=r"heads \['depth'\]: wanted one or more of segmentation"):
-        presets.deep_feature_flow(presets.feature_network("resnet18", 16), heads=["depth"])
+        build.deep_feature_flow(build.feature_network("resnet18", 16), heads=["depth"])
 
 
 def test_bfloat16_trains_with_flow_in_float32():

@@ -15,20 +15,20 @@ import torch
 from small import SHARED
 
 from dff.lit.checkpoints import load_model
-from dff.models.boxes import base_anchors, clip, decode, encode, overlaps, suppress
+from dff.models.backbones.resnet import MEAN_STD
 from dff.models.dff import DeepFeatureFlow
-from dff.models.mxnet_params import write_params
-from dff.models.psroi import pool_regions, vote
-from dff.models.resnet import MEAN_STD
-from dff.models.rfcn import (
+from dff.models.heads.detection.boxes import base_anchors, clip, decode, encode, overlaps, suppress
+from dff.models.heads.detection.psroi import pool_regions, vote
+from dff.models.heads.detection.rfcn import (
     OFFICIAL_NAMES,
     DetectionHead,
     hardest,
     label_regions,
     region_errors,
 )
-from dff.models.rpn import AnchorLabels, Regions, by_anchor, propose
-from dff.models.weights import official_name
+from dff.models.heads.detection.rpn import AnchorLabels, Regions, by_anchor, propose
+from dff.models.weights.load import official_name
+from dff.models.weights.mxnet import write_params
 
 ROOT = Path(__file__).parents[2]
 FOLDER = SHARED / "reference"

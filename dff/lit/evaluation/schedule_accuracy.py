@@ -1,0 +1,153 @@
+"""Accuracy of the fixed key schedule (paper, Sec. 5): all ways to propagate over the same pairs."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dff.inference.recognizer import size_of
+from dff.lit.datamodules.pair_data import PairData
+from dff.lit.metrics.accuracy import MEASURES, truth_size
+from dff.lit.metrics.average_precision import GROUPS
+from dff.lit.metrics.gaps import GapEndPointError, flow_in_image_pixels
+from dff.lit.module import LitDFF
+from dff.models.dff import Propagation, carry
+
+
+@torch.inference_mode()
+def schedule_accuracy(
+    module: LitDFF,
+    batches: Iterable[dict[str, Any]],
+    gaps: Sequence[int],
+    ways: Sequence[Propagation] = ("full",),
+    with_flow: bool = False,
+) -> dict[str, Any]:
+    """Accuracy of a model by gap.
+
+    For one way and no flow, the model's own `forward` gives the features, whatever it is; otherwise
+    its flow is found once for all ways.
+
+    Args:
+        module: In eval mode.
+        batches: Of pairs, on the module's device, frames in [0, 1]; see `batches_on`.
+        gaps: Of the pairs.
+        ways: How features travel. "full" is the method, the others leave a part out.
+        with_flow: Also the end-point error; the pairs then have `flow` and `flow_known`.
+
+    Returns:
+        For each head (`miou`, `map`) the ways, each a list by gap, and the motion groups of "full"
+        where motion is known; `epe` and `epe_zero` by gap, in image pixels. NaN where nothing was
+        counted. `map_runs` is the mAP of one run over whole snippets from their first frame on,
+        ImageNet VID's own protocol, for the key durations 1, 2, .. that the gaps allow; NaN where
+        the labelled frames lie at some offsets twice as often as at others, for it would be theirs.
+    """
+    gaps, model = list(gaps), module.model
+    durations = [n for n in range(1, len(gaps) + 1) if set(range(n)) <= set(gaps)]
+    with_runs = [head for head in module.loss_weights if head == "detection"]
+    runs = module.new_accuracy(durations, with_runs).to(module.device)
+    numbers = torch.arange(len(durations), device=module.device)
+    offsets = torch.zeros_like(numbers).repeat(len(durations), 1)
+    accuracy = {how: module.new_accuracy(gaps).to(module.device) for how in ways}
+    errors = GapEndPointError(gaps).to(module.device)
+    for batch in batches:
+        key, current, gap = batch["key"], batch["current"], batch["gap"]
+        frame, size = size_of(current), truth_size(batch)
+        every = torch.ones_like(gap, dtype=torch.bool)
+        shared = len(ways) > 1 or with_flow
+        if shared:
+            features = model.encode(key)
+            flow, scale = model.flow_network(current, key)
+            is_key = (gap == 0).view(-1, 1, 1, 1)
+        for how in ways:
+            if shared:
+                carried = torch.where(is_key, features, carry(features, flow, scale, how))
+            else:
+                carried = model(key, current, gap, how)
+            found = model.predict(carried, size, frame)
+            accuracy[how].update(found, batch, every)
+            if with_runs and how == "full":
+                for row, duration in enumerate(durations):
+                    counted = batch | {"gap": torch.full_like(gap, duration)}
+                    taken = gap == batch["place"] % duration
+                    runs.update(found, counted, taken)
+                    offsets[row] += (taken[:, None] & (gap[:, None] == numbers)).sum(0)
+        if with_flow:
+            flow = flow_in_image_pixels(flow, frame, size_of(batch["flow"]))
+            errors.update(flow, batch["flow"], batch["flow_known"], gap)
+    report: dict[str, Any] = {MEASURES[head]: {} for head in module.loss_weights}
+    for how, counts in accuracy.items():
+        for head, result in counts.compute().items():
+            report[MEASURES[head]][how] = result["by_gap"].tolist()
+            for group in [g for g in GROUPS if g in result and how == "full"]:
+                report[MEASURES[head]][group] = result[group].tolist()
+    for head, result in runs.compute().items():
+        even = _evenly_covered(offsets)
+        report[f"{MEASURES[head]}_runs"] = result["by_gap"].where(even, math.nan).tolist()
+    if with_flow:
+        epe, epe_zero = errors.compute()
+        report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
+    return report
+
+
+def _evenly_covered(offsets: Tensor) -> Tensor:
+    """Whether no offset of a key duration has twice the frames of another, over all processes.
+
+    Args:
+        offsets: (D, D) frames of a run with key duration 1 .. D, by offset.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(offsets)
+    rows = [row[:duration] for duration, row in enumerate(offsets.cpu(), 1)]
+    # a few labelled frames cannot lie evenly
+    return torch.tensor([bool(row.max() <= 2 * row.min() + 1) for row in rows])
+
+
+def batches_on(
+    device: torch.device, data: PairData, loader: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """A loader's batches on a device, frames in [0, 1]."""
+    for batch in loader:
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        yield data.on_after_batch_transfer(moved, 0)
+
+
+def at_key_duration(accuracy: dict[str, Any], key_duration: int) -> dict[str, float | None]:
+    """What `schedule_accuracy` found for one key duration: means over the offsets 0 .. l - 1.
+
+    Returns:
+        `miou_mean`, `miou_worst` (of the offsets), `copy_miou_mean` and so on for each way and
+        motion group; `map_mean` likewise; `map_run`; `epe` and `epe_zero`. None where nothing was
+        counted.
+    """
+    row: dict[str, float | None] = {}
+    for name in [name for name in MEASURES.values() if name in accuracy]:
+        by_gap = accuracy[name]
+        known = _known(by_gap["full"][:key_duration])  # an offset may lack pairs
+        row |= {f"{name}_mean": _mean(known), f"{name}_worst": min(known, default=None)}
+        for how in by_gap.keys() - {"full"}:  # ablations, and groups by motion
+            row[f"{how}_{name}_mean"] = _mean(_known(by_gap[how][:key_duration]))
+        if f"{name}_runs" in accuracy:  # of the network on each frame there is one alone
+            row[f"{name}_run"] = _mean(_known(accuracy[f"{name}_runs"][:key_duration][-1:]))
+    for name in ("epe", "epe_zero"):  # at gap 0 there is no flow to be wrong
+        if accuracy.get(name) is not None:
+            row[name] = _mean(_known(accuracy[name][1:key_duration]))
+    return row
+
+
+def plain(value: Any) -> Any:
+    """The same for a JSON file, which knows no NaN: None in its place."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [v for v in values if v is not None and v == v]
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
