@@ -18,6 +18,7 @@ from dff.data.files.whole_files import write_whole
 from dff.inference.deploy.deployment import deploy
 from dff.inference.deploy.memory import keep_memory
 from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
+from dff.inference.tasks.choice import NAMES, tasks_of
 from dff.lit.cli import run_script
 from dff.lit.evaluation.predictor import schedule_rows, table
 from dff.lit.precision import usable_precision
@@ -38,7 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--flow_network", choices=get_args(build.FlowName), default="flownet")
     parser.add_argument("--feature_channels", type=int, default=1024)
-    parser.add_argument("--task", choices=get_args(build.HeadName), default="segmentation")
+    parser.add_argument("--task", choices=NAMES, default=NAMES[0])
     parser.add_argument("--task_layers", type=int, choices=[0, 1, 5, 12, 21], default=1)
     parser.add_argument("--size", type=int, nargs=2, default=[600, 1000], metavar=("H", "W"))
     parser.add_argument("--key_durations", type=int, nargs="+", default=[1, 5, 10])
@@ -70,9 +71,8 @@ def main() -> None:
         print(f"[{time.perf_counter() - started:.0f} s] {stage}", file=sys.stderr, flush=True)
 
     features = build.feature_network(args.feature_network, args.feature_channels)
-    plain = build.deep_feature_flow(
-        features, args.flow_network, heads=[args.task], task_layers=args.task_layers
-    ).eval()
+    tasks = list(tasks_of({"heads": {args.task: 1.0}}).values())
+    plain = build.deep_feature_flow(features, args.flow_network, tasks, args.task_layers).eval()
     tell("counting FLOPs")
     cost = complexity(plain, tuple(args.size))
     dtype = PRECISIONS[args.precision]

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from dff.data.datasets.imagenet_vid.snippets import CLASSES
+from dff.inference.tasks.detection import Detection
 from dff.lit.module import LitDFF
 from dff.models.weights.flow import Channels, convert_flownet
 from dff.models.weights.load import from_official, official_name, read_state_dict
@@ -120,11 +121,11 @@ def checkpoint(state: dict[str, Tensor], source: Path) -> dict[str, Any]:
     module = LitDFF(
         feature_network="resnet101" if deep else "resnet50",
         flow_network="flownet",
-        heads={"detection": 1.0},
+        heads={Detection.name: 1.0},
         num_box_classes=classes,
     )
     if classes == len(CLASSES):
-        module.box_classes = list(CLASSES)
+        module.tasks[Detection.name].classes = list(CLASSES)
     try:
         missing, _ = module.model.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -16,7 +16,7 @@ from dff.data.datasets.cityscapes import CLASSES
 from dff.data.video.frame_times import checked_fps
 from dff.data.video.sources import FOLDER_FPS, find_videos
 from dff.inference.deploy.memory import keep_memory
-from dff.inference.results.result_files import own_names
+from dff.inference.results.result_files import own_names, results_of
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
 from dff.lit.datamodules.datasets import Videos
@@ -75,7 +75,8 @@ def main() -> int:
     usable_precision(args.precision, args.accelerator)
     module = load_model(args.checkpoint, args.flow_network)
     module.compiles = args.compile
-    if args.labels == "cityscapes" and tuple(module.classes) != tuple(CLASSES):
+    classes = [tuple(task.classes) for task in module.tasks.values()]
+    if args.labels == "cityscapes" and tuple(CLASSES) not in classes:
         raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
     writer = PredictionWriter(
         args.output,
@@ -92,7 +93,7 @@ def main() -> int:
         threshold=args.score,
     )
     found = find_videos(args.inputs, args.fps)
-    videos = own_names(writer.folder, found)
+    videos = own_names(writer.folder, found, results_of(module.tasks))
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:
             print(f"{video.path} is written as {video.name}")

@@ -28,7 +28,7 @@ from jsonargparse import ArgumentParser
 from dff.lit.cli import FitCLI, default_loggers, run_script
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.loggers.wandb_logger import OfflineWandb
-from dff.lit.reproduction.choice import TABLES, by_name, choose, detects, weights_by_network
+from dff.lit.reproduction.choice import TABLES, by_name, choose, paper_duration, weights_by_network
 from dff.lit.reproduction.measures import evaluate_missing, measure_speeds, thinning
 from dff.lit.reproduction.progress import describe_rest, describe_trainings
 from dff.lit.reproduction.report import log_report, write_report
@@ -42,7 +42,7 @@ def main() -> int:
     args, flags, flow_flags = arguments()
     base = read_settings(args.config, flags, "LitDFF")
     flow_base = args.flow_config and read_settings(args.flow_config, flow_flags, "LitFlow")
-    args.key_duration = args.key_duration or (10 if detects(base) else 5)
+    args.key_duration = args.key_duration or paper_duration(base)
     if not 1 <= args.key_duration <= args.longest:
         raise ValueError(f"--key_duration {args.key_duration}: wanted 1 to {args.longest}")
     sections = choose(args.table, base, args.pairs, args.skip)

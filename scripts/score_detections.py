@@ -19,15 +19,15 @@ import numpy as np
 from dff.data.datasets.imagenet_vid.ground_truth import VidGroundTruth, read_vid_ground_truth
 from dff.data.datasets.imagenet_vid.snippets import CLASSES
 from dff.data.samples import SampleError
-from dff.lit.cli import run_script
-from dff.lit.metrics.average_precision import (
+from dff.inference.accuracy.average_precision import (
     GROUPS,
+    BoxMetric,
     Detections,
-    Protocol,
     Truth,
     average_precision,
     class_mean,
 )
+from dff.lit.cli import run_script
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=Path, required=True, help="the ground truth, .mat")
     parser.add_argument("--motion", type=Path, help="motion IoU of its boxes, .mat, for groups")
     parser.add_argument("--list", type=Path, help="VID_val_videos.txt, for a folder")
-    parser.add_argument("--protocol", choices=get_args(Protocol), default="vid")
+    parser.add_argument("--protocol", choices=get_args(BoxMetric), default="vid")
     args = parser.parse_args()
     if not args.detections.is_dir():
         rows = read_rows(args.detections)

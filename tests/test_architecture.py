@@ -75,3 +75,27 @@ def test_folders_stay_small_enough_to_take_in_at_a_glance():
     modules = Counter(f.parent for f in PACKAGE.rglob("*.py") if f.name != "__init__.py")
     assert {str(folder): n for folder, n in modules.items() if n > 14} == {}
     assert modules[PACKAGE / "models"] <= 8  # the paper, readable in one sitting
+
+
+TASKS = {"segmentation", "detection"}
+
+
+def tells_tasks_apart(source):
+    """Lines with a comparison, or a case, of the name of a task."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare | ast.MatchValue)
+        and any(isinstance(n, ast.Constant) and n.value in TASKS for n in ast.walk(node))
+    ]
+
+
+def test_tasks_are_told_apart_in_their_own_files_alone():
+    for line in ('a == "detection"', '"segmentation" in found', 'a in ("detection", "joint")'):
+        assert tells_tasks_apart(f"x = {line}")
+    assert tells_tasks_apart('match a:\n    case "segmentation":\n        pass')
+    own = {PACKAGE / "inference" / "tasks" / f"{name}.py" for name in TASKS}
+    assert all(file.is_file() for file in own)
+    for file in {*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")} - own:
+        lines = tells_tasks_apart(file.read_text())
+        assert not lines, f"{file.relative_to(ROOT)} tells tasks apart in line {lines}"

@@ -27,13 +27,18 @@ def last_checkpoint(run: str | Path) -> Path:
     return found[-1]
 
 
-def load_model(file: str | Path, flow_network: build.HandMadeFlowName | None = None) -> LitDFF:
+def load_model(
+    file: str | Path,
+    flow_network: build.HandMadeFlowName | None = None,
+    kind: type[LitDFF] = LitDFF,
+) -> LitDFF:
     """A trained model with the settings it was trained with; nothing in the file is executed.
 
     Args:
         file: The checkpoint.
         flow_network: A hand-made flow in place of the one that the model was trained with, as the
             paper's SFF has it in a per-frame network; None leaves the model as it is.
+        kind: A subclass that has tasks of its own, where the model has.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -66,7 +71,7 @@ def load_model(file: str | Path, flow_network: build.HandMadeFlowName | None = N
     # The files that training began with need not be here: the checkpoint has their successors.
     settings |= {"weights": None, "flow_weights": None}
     try:
-        module = LitDFF(**settings)
+        module = kind(**settings)
         module.on_load_checkpoint(checkpoint)
         check_finite(checkpoint["state_dict"], file)
         module.load_state_dict(checkpoint["state_dict"])

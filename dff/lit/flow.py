@@ -13,8 +13,8 @@ from dff.lit.metrics.gaps import (
     SPEEDS,
     GapEndPointError,
     SpeedEndPointError,
-    counted_here,
     flow_in_image_pixels,
+    owned_by_rank,
 )
 from dff.models import build
 from dff.models.flow.flownet import FLOW_UNIT
@@ -140,7 +140,7 @@ class LitFlow(optimizers.ClipsGradients):
         flow, _ = self.flow_network(batch["current"], batch["key"])
         sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
         flow = flow_in_image_pixels(flow, *sizes)
-        kept = counted_here(batch["index"], self.global_rank, self.trainer.world_size)
+        kept = owned_by_rank(batch["index"], self.global_rank, self.trainer.world_size)
         counted = flow[kept], batch["flow"][kept], batch["flow_known"][kept]
         self.error.update(*counted, batch["gap"][kept])
         self.speed_error.update(*counted)

@@ -5,42 +5,39 @@ import os
 import shutil
 import time
 from array import array
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dff.data.datasets.cityscapes import TRAIN_ID_TO_LABEL_ID
-from dff.data.files.images import write_png
 from dff.data.files.whole_files import write_whole
 from dff.data.samples import Interval
 from dff.data.video.sources import VideoInput
 from dff.data.video.writer import VideoWriter
 from dff.inference.background import Background
-from dff.inference.results.detection_files import DetectionFiles
 from dff.inference.results.drawing import draw_predictions
+from dff.inference.results.label_pictures import LabelIds
 from dff.inference.results.result_files import (
-    RESULTS,
     read_report,
     remove_results,
     report_part,
+    results_of,
     source_of,
 )
 from dff.lit.module import LitDFF
-
-LabelIds = Literal["train", "cityscapes", "none"]
+from dff.models.contracts import ResultFiles, Task
 
 WAITING_INTERVALS = 2
 """Most intervals that are being written or wait for it; the networks wait for room."""
 
 
 class PredictionWriter(L.Callback):
-    """Writes, for each video, NAME.mp4, what the heads found, and last NAME.json.
+    """Writes, for each video, NAME.mp4, the files of each task, and last NAME.json.
 
     A segmentation is written as label pictures NAME/*.png, detections as NAME.boxes.json and
     NAME.boxes.txt. NAME.json tells when each frame is shown, and marks a video as finished; until
@@ -113,7 +110,7 @@ class PredictionWriter(L.Callback):
     ) -> None:
         """Starts a video, and its clock, before the networks see its first interval."""
         if self._video is None:
-            self._video = _OpenVideo(self, batch, self._sources[batch["name"]])
+            self._video = _OpenVideo(self, batch, self._sources[batch["name"]], pl_module.tasks)
             self._open.append(self._video)
         elif self._ended is not None:
             self._video.seconds["wait_for_frames"] += time.perf_counter() - self._ended
@@ -130,21 +127,19 @@ class PredictionWriter(L.Callback):
         """Hands one interval to the writing thread."""
         assert self._video is not None and self._background is not None  # since the batch began
         began = time.perf_counter()
-        self._background.do(self._write, self._video, batch, outputs, pl_module)
+        self._background.do(self._write, self._video, batch, outputs)
         self._ended = time.perf_counter()
         self._video.seconds["wait_for_writing"] += self._ended - began
         if batch["last"]:
             self._video = None
 
-    def _write(
-        self, video: "_OpenVideo", batch: Interval, outputs: dict[str, Any] | None, module: LitDFF
-    ) -> None:
+    def _write(self, video: "_OpenVideo", batch: Interval, outputs: dict[str, Any] | None) -> None:
         """Writes one interval; closes the video after its last."""
         try:
             if outputs is None:
                 self._end_early(video, batch)
             else:
-                video.write(batch, outputs, module)
+                video.write(batch, outputs)
                 if batch["last"]:
                     video.finish(batch)
         except (OSError, ValueError) as error:
@@ -203,12 +198,18 @@ waited for until they are on the device."""
 class _OpenVideo:
     """The files of a video that is being predicted; written by one thread at a time."""
 
-    def __init__(self, writer: PredictionWriter, first: Interval, source: dict[str, Any]) -> None:
-        self.writer, self.source = writer, source
+    def __init__(
+        self,
+        writer: PredictionWriter,
+        first: Interval,
+        source: dict[str, Any],
+        tasks: Mapping[str, Task],
+    ) -> None:
+        self.writer, self.source, self.tasks = writer, source, tasks
         self.name = first["name"]
         self.part = writer.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
-        self.boxes: DetectionFiles | None = None
+        self.files: dict[str, ResultFiles] | None = None  # of each head that has some
         self.aborted = self.claimed = False
         self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
         self.seconds = dict.fromkeys(SECONDS, 0.0)
@@ -216,7 +217,7 @@ class _OpenVideo:
         self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
         shutil.rmtree(self.part, ignore_errors=True)
 
-    def write(self, interval: Interval, outputs: dict[str, Any], module: LitDFF) -> None:
+    def write(self, interval: Interval, outputs: dict[str, Any]) -> None:
         """Adds one interval's frames."""
         if self.aborted:
             return
@@ -224,13 +225,11 @@ class _OpenVideo:
         found = {name: v for name, v in outputs.items() if isinstance(v, Tensor)}
         self.part.mkdir(exist_ok=True)
         if self.writer.draw_overlay:
-            self._write_overlay(interval, found, module)
-        if "segmentation" in found and self.writer.labels != "none":
-            self._write_pictures(interval, found["segmentation"])
-        if "detection" in found:
-            if self.boxes is None:
-                self.boxes = DetectionFiles(self.part, self.name)
-            self.boxes.write(interval["start"], found["detection"], interval["times"])
+            self._write_overlay(interval, found)
+        if self.files is None:
+            self.files = self._open_files()
+        for head, files in self.files.items():
+            files.write(interval, found[head])
         self.times.extend(interval["times"])
         self.end = interval["end"]
         self.seconds["decode"] += interval["decode_seconds"]
@@ -238,13 +237,9 @@ class _OpenVideo:
         self.seconds["write"] += time.perf_counter() - started
         self.bar.update(len(interval["times"]))
 
-    def _write_overlay(self, interval: Interval, found: dict[str, Tensor], module: LitDFF) -> None:
+    def _write_overlay(self, interval: Interval, found: dict[str, Tensor]) -> None:
         pictures = draw_predictions(
-            interval["frames"],
-            found,
-            module.palette,
-            module.box_classes,
-            self.writer.threshold,
+            interval["frames"], found, self.tasks, self.writer.threshold
         ).numpy()
         # A bright line below the key frames shows the schedule at work.
         height = pictures.shape[1]
@@ -259,16 +254,10 @@ class _OpenVideo:
         for picture, shown in zip(pictures, interval["times"], strict=True):
             self.overlay.write(picture, shown)
 
-    def _write_pictures(self, interval: Interval, labels: Tensor) -> None:
-        folder = self.part / self.name
-        folder.mkdir(exist_ok=True)
-        ids = labels.numpy().astype(np.uint8)
-        if self.writer.labels == "cityscapes":
-            ids = TRAIN_ID_TO_LABEL_ID[ids]
-        names = interval["frame_names"]
-        for i, picture in enumerate(ids):
-            stem = names[i] if names else f"{interval['start'] + i:06d}"
-            write_png(folder / f"{stem}.png", picture)
+    def _open_files(self) -> dict[str, ResultFiles]:
+        labels = self.writer.labels
+        opened = {n: task.files(self.part, self.name, labels) for n, task in self.tasks.items()}
+        return {name: files for name, files in opened.items() if files is not None}
 
     def finish(self, interval: Interval, error: str | None = None) -> None:
         """Gives everything its name, the report last; `error` tells why frames are missing."""
@@ -277,15 +266,16 @@ class _OpenVideo:
         folder = self.writer.folder
         if self.overlay is not None:
             self.overlay.close(self.end)
-        if self.boxes is not None:
-            self.boxes.close()
+        for files in (self.files or {}).values():
+            files.close()
         part = report_part(folder, self.name)
         write_whole(part, self._report(interval, error))
         # All is on the disk now. From here on what has this name is known to be ours, and results
         # of other settings go.
         self.claimed = True
-        remove_results(folder, self.name)
-        for suffix in RESULTS:
+        results = results_of(self.tasks)
+        remove_results(folder, self.name, results)
+        for suffix in results:
             if (self.part / f"{self.name}{suffix}").exists():
                 os.replace(self.part / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
         os.replace(part, folder / f"{self.name}.json")
@@ -316,12 +306,12 @@ class _OpenVideo:
         self.aborted = True
         if self.overlay is not None:
             self.overlay.abort()
-        if self.boxes is not None:
-            self.boxes.abort()
+        for files in (self.files or {}).values():
+            files.abort()
         shutil.rmtree(self.part, ignore_errors=True)
         if self.claimed:
             with suppress(OSError):
-                remove_results(self.writer.folder, self.name)
+                remove_results(self.writer.folder, self.name, results_of(self.tasks))
             with suppress(OSError):
                 report_part(self.writer.folder, self.name).unlink(missing_ok=True)
         self.bar.close()

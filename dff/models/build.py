@@ -1,18 +1,17 @@
 """The networks of the paper by name."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from collections.abc import Callable, Sequence
+from typing import Literal, cast, get_args
 
 from torch import nn
 
 from dff.models.backbones.resnet import Depth, Layers, ResNet, split
+from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flow.classical import DISFlow, NoFlow
 from dff.models.flow.flownet import FlowNet
 from dff.models.flow.inception import FlowNetInception
 from dff.models.flow.sift_flow.sift_flow import SIFTFlow
-from dff.models.heads.detection.rfcn import DetectionHead
-from dff.models.heads.segmentation import SegmentationHead
 
 FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
@@ -20,7 +19,6 @@ HandMadeFlowName = Literal[
     "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
 ]
 FlowName = Literal[FlowNetworkName, HandMadeFlowName]
-HeadName = Literal["segmentation", "detection"]
 TaskLayers = Literal[0, 1, 5, 12, 21]
 
 
@@ -66,47 +64,35 @@ def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn
 
 def deep_feature_flow(
     features: ResNet,
-    flow: FlowName = "flownet",
-    *,
-    heads: Sequence[HeadName] = ("segmentation",),
-    num_classes: int = 19,
-    num_box_classes: int = 30,
-    detection: Mapping[str, Any] | None = None,
+    flow: FlowName,
+    tasks: Sequence[Task],
     task_layers: TaskLayers = 1,
 ) -> DeepFeatureFlow:
-    """Joins a feature network, a flow network and heads.
+    """Joins a feature network, a flow network and a head for each task.
 
     Args:
         features: The whole feature network, as `feature_network` gives it; weights may be loaded.
         flow: Name of the flow network, or of a hand-made flow.
-        heads: The tasks.
-        num_classes: Classes of the segmentation.
-        num_box_classes: Classes of the detection.
-        detection: Further settings of `DetectionHead`, such as its anchors.
+        tasks: One or more.
         task_layers: Learnable layers left to the task networks (Table 5): 1 is each head's own
             layer alone; 5, 12, 21 take the last layers of the feature network too; 0 propagates
-            the scores of the segmentation.
+            the scores of a task that can be cut there.
+
+    Raises:
+        ValueError: `task_layers` is 0, and the tasks are others than one that can be cut.
     """
-    wanted = get_args(HeadName)
-    if not heads or set(heads) - set(wanted):
-        raise ValueError(f"heads {list(heads)}: wanted one or more of {', '.join(wanted)}")
     channels = features.out_channels
     if task_layers == 0:
-        if list(heads) != ["segmentation"]:
+        parts = tasks[0].cut(channels) if len(tasks) == 1 else None
+        if parts is None:
             raise ValueError(
                 f"task_layers 0 propagates the scores of the segmentation, and heads are "
-                f"{list(heads)}: take heads [segmentation], or task_layers 1 or more"
+                f"{[task.name for task in tasks]}: take heads [segmentation], or task_layers 1 or "
+                "more"
             )
-        scores = SegmentationHead(channels, num_classes)
-        return DeepFeatureFlow(
-            Layers({"0": features, "1": scores}, num_classes),
-            flow_network(flow, num_classes),
-            {"segmentation": SegmentationHead(num_classes, num_classes, learned=False)},
-        )
-    made: dict[str, nn.Module] = {}
-    if "segmentation" in heads:
-        made["segmentation"] = SegmentationHead(channels, num_classes)
-    if "detection" in heads:
-        made["detection"] = DetectionHead(channels, num_box_classes, **(detection or {}))
+        scores, head, number = parts
+        front = Layers({"0": features, "1": scores}, number)
+        return DeepFeatureFlow(front, flow_network(flow, number), {tasks[0].name: head})
+    heads = {task.name: task.head(channels) for task in tasks}
     front, tail = split(features, task_layers)
-    return DeepFeatureFlow(front, flow_network(flow, front.out_channels), made, tail)
+    return DeepFeatureFlow(front, flow_network(flow, front.out_channels), heads, tail)

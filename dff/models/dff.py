@@ -1,11 +1,12 @@
 """Deep Feature Flow: an expensive network on key frames, propagation by flow on all others."""
 
 from collections.abc import ItemsView, Mapping
-from typing import Literal, NamedTuple, Protocol, cast, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from dff.models.contracts import Head
 from dff.models.warp import warp
 
 Propagation = Literal["full", "no_scale", "no_flow", "copy"]
@@ -19,18 +20,6 @@ class PreparedKey(NamedTuple):
     """Of the key frame: (B, 3, H, W)."""
     part: Tensor
     """(B, ., ., .)."""
-
-
-class Head(Protocol):
-    """What `DeepFeatureFlow` asks of a task network; its `heads` say what the arguments are."""
-
-    def loss(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Part -> loss."""
-
-    def predict(
-        self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None
-    ) -> Tensor:
-        """The result for images of `size`."""
 
 
 def carry(features: Tensor, flow: Tensor, scale: Tensor, how: Propagation = "full") -> Tensor:

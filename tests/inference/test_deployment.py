@@ -11,6 +11,8 @@ from dff.inference.deploy.packed import (
     SpaceToBatch,
     pack,
 )
+from dff.inference.tasks.choice import tasks_of
+from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.analysis.clockwork import Clockwork
 from dff.models.dff import PreparedKey
@@ -25,7 +27,8 @@ def random(*shape):
 def made(flow="flownet_half", heads=("segmentation",), depth="resnet18", **settings):
     torch.manual_seed(3)
     features = build.feature_network(depth, 48, **settings)
-    model = build.deep_feature_flow(features, flow, heads=heads).eval()
+    tasks = tasks_of({"heads": dict.fromkeys(heads, 1.0)})
+    model = build.deep_feature_flow(features, flow, list(tasks.values())).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # statistics that folding cannot overlook
             nn.init.uniform_(module.running_mean, -0.3, 0.3)
@@ -110,7 +113,9 @@ def test_detections_are_those_of_the_model():
 def test_every_split_point_is_deployed(task_layers):
     torch.manual_seed(2)
     features = build.feature_network("resnet18", 32)
-    model = build.deep_feature_flow(features, "flownet_inception", task_layers=task_layers).eval()
+    model = build.deep_feature_flow(
+        features, "flownet_inception", [Segmentation()], task_layers
+    ).eval()
     deployed, (key, current) = deploy(model), frames()
     held = deployed.encode(key)
     before = held.clone()

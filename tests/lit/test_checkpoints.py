@@ -31,7 +31,8 @@ def test_a_checkpoint_is_all_that_prediction_needs(saved):
     assert loaded.hparams.task_layers == 5 and loaded.hparams.feature_channels == 16
     for name, value in module.model.state_dict().items():
         assert torch.equal(value, loaded.model.state_dict()[name]), name
-    assert loaded.classes[0] == "road" and loaded.palette[0] == [128, 64, 128]
+    task = loaded.tasks["segmentation"]
+    assert task.classes[0] == "road" and task.palette[0] == [128, 64, 128]
 
 
 def test_a_missing_file_is_said(tmp_path):

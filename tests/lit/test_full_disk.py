@@ -5,7 +5,6 @@ import json
 import os
 import resource
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +13,11 @@ import torch
 from dff.data.video.sources import VideoError
 from dff.data.video.writer import VideoWriter
 from dff.inference.results.detection_files import DetectionFiles
+from dff.inference.tasks.choice import tasks_of
 from dff.lit.writer import PredictionWriter, _OpenVideo
 
-MODULE = SimpleNamespace(palette=[[0, 0, 0], [200, 0, 0]], box_classes=["thing"])
+TASKS = tasks_of({"heads": {"segmentation": 1.0, "detection": 1.0}})
+TASKS["segmentation"].palette = [[0, 0, 0], [200, 0, 0]]
 SIZE = (64, 96)
 INPUT = "/videos/a.mp4"
 
@@ -50,11 +51,11 @@ def write(writer: PredictionWriter, intervals: int = 3, count: int = 8) -> None:
     """What a prediction does in its writing thread, for one video."""
     first = interval(0, count, False)
     source = {"path": INPUT, "first_frame": None}
-    video = _OpenVideo(writer, first, source)
+    video = _OpenVideo(writer, first, source, TASKS)
     writer._open.append(video)
     for number in range(intervals):
         batch = interval(number * count, count, number == intervals - 1)
-        writer._write(video, batch, found(count), MODULE)
+        writer._write(video, batch, found(count))
     assert not writer._open
 
 
@@ -148,7 +149,8 @@ def test_a_disk_that_fails_at_any_step(call, code, tmp_path, monkeypatch):
 
 def test_boxes_that_cannot_be_finished_leave_no_file(tmp_path, largest_file):
     files = DetectionFiles(tmp_path, "a")
-    files.write(0, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0]]]).repeat(1, 9, 1), [0.0])
+    rows = torch.tensor([[[1.0, 2, 3, 4, 0.9, 0]]]).repeat(1, 9, 1)
+    files.write({"start": 0, "times": [0.0]}, rows)
     largest_file(100)  # less than is held back in memory
     with pytest.raises(OSError, match="File too large"):
         files.close()

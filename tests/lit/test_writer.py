@@ -29,7 +29,7 @@ FRAMES = 7
 @pytest.fixture
 def model(small_module):
     module = small_module().eval()
-    module.palette = PALETTE.tolist()
+    module.tasks["segmentation"].palette = PALETTE.tolist()
     scores = module.model.heads["segmentation"].scores
     torch.nn.init.normal_(scores.weight, std=5.0)
     return module

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dff.inference.tasks.choice import tasks_of
+from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.dff import DeepFeatureFlow, carry
 from dff.models.heads.segmentation import SegmentationHead
@@ -16,7 +18,7 @@ SIZE = (64, 96)
 def small_model(task_layers=1, **kwargs):
     torch.manual_seed(0)
     features = build.feature_network("resnet18", 16, **kwargs)
-    return build.deep_feature_flow(features, "flownet_half", num_classes=5, task_layers=task_layers)
+    return build.deep_feature_flow(features, "flownet_half", [Segmentation(5)], task_layers)
 
 
 def frames(count, seed=1):
@@ -133,7 +135,7 @@ def test_split_point_0_propagates_scores():
 
 def test_an_unknown_head_is_refused():
     with pytest.raises(ValueError, match=r"heads \['depth'\]: wanted one or more of segmentation"):
-        build.deep_feature_flow(build.feature_network("resnet18", 16), heads=["depth"])
+        tasks_of({"heads": {"depth": 1.0}})
 
 
 def test_bfloat16_trains_with_flow_in_float32():

@@ -313,7 +313,8 @@ def test_a_converted_checkpoint_is_a_model_that_predicts(official_arrays, tmp_pa
     assert "left over  arg:rfcn_bbox_bias_test" in done.stdout
     module = load_model(target)
     target.unlink()
-    assert module.box_classes[0] == "airplane" and len(module.box_classes) == 30
+    names = module.tasks["detection"].classes
+    assert names[0] == "airplane" and len(names) == 30
     deltas = module.model.heads["detection"].deltas.bias.detach().numpy()
     np.testing.assert_array_equal(deltas, arrays["arg:rfcn_bbox_bias"])
     flow = module.model.flow_network.decoder.flow.bias.detach().numpy()

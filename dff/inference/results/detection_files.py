@@ -2,11 +2,14 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
+
+SUFFIXES = (".boxes.json", ".boxes.txt")
 
 
 class DetectionFiles:
@@ -24,21 +27,20 @@ class DetectionFiles:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.targets = [folder / f"{name}.boxes{suffix}" for suffix in (".json", ".txt")]
+        self.targets = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
         self.parts = [path.with_name(f".{path.name}.part") for path in self.targets]
         self.json, self.text = (path.open("w") for path in self.parts)
         self.first = True
 
-    def write(self, start: int, detections: Tensor, times: Sequence[float]) -> None:
+    def write(self, interval: Mapping[str, Any], found: Tensor) -> None:
         """Adds frames.
 
         Args:
-            start: Number of the first of them.
-            detections: (n, D, 6): x1, y1, x2, y2, score, class from 0; class -1 is an empty row.
-            times: When each of them is shown, in seconds.
+            interval: They are its frames, shown at its times; see `Interval`.
+            found: (n, D, 6): x1, y1, x2, y2, score, class from 0; class -1 is an empty row.
         """
-        shown = zip(times, detections.float().tolist(), strict=True)
-        for frame, (time, rows) in enumerate(shown, start):
+        shown = zip(interval["times"], found.float().tolist(), strict=True)
+        for frame, (time, rows) in enumerate(shown, interval["start"]):
             for x1, y1, x2, y2, score, label in rows:
                 if label < 0:
                     continue

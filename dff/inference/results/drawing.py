@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, flow_to_image
 
 from dff.data.files.images import colours_of
+from dff.models.contracts import Task
 
 Palette = Sequence[Sequence[int]]
 
@@ -15,30 +16,24 @@ Palette = Sequence[Sequence[int]]
 def draw_predictions(
     frames: Tensor,
     predictions: Mapping[str, Tensor],
-    palette: Palette,
-    box_classes: Sequence[str],
+    tasks: Mapping[str, Task],
     threshold: float = 0.5,
 ) -> Tensor:
-    """Frames under the colours of their classes, then boxes with names and scores.
+    """Frames under what was found on them, task after task.
 
     Args:
         frames: (n, 3, H, W) uint8 RGB, on the CPU.
-        predictions: Of a model, on the CPU: "segmentation" (n, H, W), "detection" (n, D, 6).
-        palette: Colours of the classes of the segmentation.
-        box_classes: Names of the classes of the detection.
-        threshold: Boxes with a lower score are not drawn.
+        predictions: Of a model, on the CPU.
+        tasks: Of the model.
+        threshold: Results with a lower score are not drawn.
 
     Returns:
         (n, H, W, 3) uint8.
     """
-    if "segmentation" in predictions:
-        pictures = overlay(frames, predictions["segmentation"], palette)
-    else:
-        pictures = frames.permute(0, 2, 3, 1)
-    if "detection" in predictions:
-        found = predictions["detection"].float()
-        rows = zip(pictures, found, strict=True)
-        pictures = torch.stack([draw_boxes(p, d, box_classes, threshold) for p, d in rows])
+    pictures = frames.permute(0, 2, 3, 1)
+    for name, task in tasks.items():
+        if name in predictions:
+            pictures = task.draw(pictures, predictions[name], threshold)
     return pictures
 
 

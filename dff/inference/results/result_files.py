@@ -4,15 +4,23 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dff.data.video.sources import FOLDER_FPS, VideoInput
+from dff.inference.results.detection_files import SUFFIXES
+from dff.models.contracts import Task
 
-RESULTS = (".json", ".mp4", ".boxes.json", ".boxes.txt", "")
+RESULTS = (".json", ".mp4", *SUFFIXES, "")
 """What follows a video's name in those of its results: the report, which marks it as finished, the
 overlay, the boxes, and nothing for the folder of label pictures."""
+
+
+def results_of(tasks: Mapping[str, Task]) -> tuple[str, ...]:
+    """`RESULTS`, and what else tasks write."""
+    own = (suffix for task in tasks.values() for suffix in task.suffixes)
+    return tuple(dict.fromkeys((*RESULTS, *own)))
 
 
 def source_of(video: VideoInput) -> dict[str, Any]:
@@ -34,13 +42,17 @@ def source_of(video: VideoInput) -> dict[str, Any]:
     return source
 
 
-def own_names(folder: Path, videos: Sequence[VideoInput]) -> list[VideoInput]:
+def own_names(
+    folder: Path, videos: Sequence[VideoInput], results: Sequence[str] = RESULTS
+) -> list[VideoInput]:
     """Gives each video the name of its earlier results, else one that is free in the folder.
 
     Args:
         folder: Of the results; need not exist.
         videos: As of `find_videos`.
+        results: Of `results_of`.
     """
+    words = {word for result in results for word in result.split(".") if word}
     known = {}
     for earlier, report in _reports(folder):
         known[report["source"]["path"], report["source"]["first_frame"]] = earlier
@@ -51,9 +63,11 @@ def own_names(folder: Path, videos: Sequence[VideoInput]) -> list[VideoInput]:
         if name is None:
             stem, dot, end = video.name.rpartition(".")
             # `a.boxes` with its report would have the name of the boxes of `a`
-            base = f"{stem}_{end}" if dot and end in ("json", "mp4", "boxes", "txt") else video.name
+            base = f"{stem}_{end}" if dot and end in words else video.name
             name, count = base, 1
-            while name.casefold() in taken or name in known.values() or _exists(folder, name):
+            while (
+                name.casefold() in taken or name in known.values() or _exists(folder, name, results)
+            ):
                 count += 1
                 name = f"{base}_{count}"
         taken.add(name.casefold())
@@ -61,9 +75,9 @@ def own_names(folder: Path, videos: Sequence[VideoInput]) -> list[VideoInput]:
     return named
 
 
-def remove_results(folder: Path, name: str) -> None:
+def remove_results(folder: Path, name: str, results: Sequence[str] = RESULTS) -> None:
     """Removes the results of a video, its report first."""
-    for suffix in RESULTS:
+    for suffix in results:
         path = folder / f"{name}{suffix}"
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -108,5 +122,5 @@ def _where(video: VideoInput) -> tuple[str, str | None]:
     return os.path.realpath(video.path), video.frames[0] if video.frames else None
 
 
-def _exists(folder: Path, name: str) -> bool:
-    return any(os.path.lexists(folder / f"{name}{suffix}") for suffix in RESULTS)
+def _exists(folder: Path, name: str, results: Sequence[str]) -> bool:
+    return any(os.path.lexists(folder / f"{name}{suffix}") for suffix in results)

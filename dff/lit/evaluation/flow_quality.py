@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from dff.data.samples import IGNORED
 from dff.inference.recognizer import size_of
 from dff.lit.metrics.accuracy import truth_size
-from dff.lit.metrics.gaps import GapEndPointError, counted_here, flow_in_image_pixels
+from dff.lit.metrics.gaps import GapEndPointError, flow_in_image_pixels, owned_by_rank
 from dff.lit.module import LitDFF
 from dff.models.dff import Propagation, carry
 
@@ -242,7 +242,7 @@ class FlowMonitor(L.Callback):
         if self._quality is None or not isinstance(pl_module, LitDFF):
             return
         index = batch["index"]
-        kept = counted_here(index, trainer.global_rank, trainer.world_size) & (batch["gap"] > 0)
+        kept = owned_by_rank(index, trainer.global_rank, trainer.world_size) & (batch["gap"] > 0)
         # the gaps of one labelled frame stand next to each other
         kept &= index // len(pl_module.val_gaps) % self.every == 0
         if not kept.any():

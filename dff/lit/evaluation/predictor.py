@@ -18,14 +18,14 @@ from dff.lit.datamodules.pair_data import PairData
 from dff.lit.evaluation.schedule_accuracy import (
     at_key_duration,
     batches_on,
-    plain,
+    measures_of,
+    nan_to_none,
     schedule_accuracy,
 )
-from dff.lit.metrics.accuracy import MEASURES
-from dff.lit.metrics.average_precision import GROUPS
 from dff.lit.module import LitDFF
 from dff.lit.visualization.panels import log_picture, log_video, plot_accuracy_speed
 from dff.models.analysis.complexity import Complexity, break_even, complexity, speedup
+from dff.models.contracts import Measure
 from dff.models.dff import Propagation
 from dff.models.schedule import FixedSchedule
 
@@ -120,7 +120,7 @@ class VideoPredictor(L.Callback):
         report = schedule_rows(speed["rows"], speed["complexity"])
         for row in report["rows"]:
             row |= at_key_duration(accuracy, row["key_duration"])
-        measures = [name for name in MEASURES.values() if name in accuracy]
+        measures = measures_of(accuracy)
         return {
             **{f"frame_{name}": accuracy[name]["full"][0] for name in measures},
             "size": speed["size"],
@@ -133,10 +133,11 @@ class VideoPredictor(L.Callback):
 
     def _publish(self, trainer: L.Trainer, module: LitDFF, folder: Path) -> None:
         assert self.report is not None
-        print(table(self.report))
+        measures = [task.measure for task in module.tasks.values()]
+        print(table(self.report, measures))
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "video_predictor.json", json.dumps(plain(self.report), indent=2))
-        plot_accuracy_speed(self.report, folder / "accuracy_speed.png")
+        write_whole(folder / "video_predictor.json", json.dumps(nan_to_none(self.report), indent=2))
+        plot_accuracy_speed(self.report, measures, folder / "accuracy_speed.png")
         for logger in trainer.loggers:
             for row in self.report["rows"]:
                 metrics = {
@@ -159,8 +160,7 @@ class VideoPredictor(L.Callback):
                 pictures = draw_predictions(
                     (interval * 255).byte(),
                     {head: value.cpu() for head, value in found.items()},
-                    module.palette,
-                    module.box_classes,
+                    module.tasks,
                 )
                 for picture in pictures:
                     writer.write(picture.numpy())
@@ -200,12 +200,16 @@ def schedule_rows(speeds: Sequence[Speed], cost: Complexity) -> dict[str, Any]:
     }
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report as text: what a key duration costs and gives, and when propagation pays."""
+def table(report: dict[str, Any], measures: Sequence[Measure] = ()) -> str:
+    """The report as text: what a key duration costs and gives, and when propagation pays.
+
+    Args:
+        report: Of `VideoPredictor`, or of `schedule_rows` with the size of the frames.
+        measures: Of the tasks whose accuracy is in it.
+    """
     columns = [
         ("l", "key_duration", "{:d}"),
-        *_accuracy_columns("mIoU", "miou"),
-        *_accuracy_columns("mAP", "map"),
+        *(column for measure in measures for column in _accuracy_columns(measure)),
         ("EPE px", "epe", "{:.2f}"),
         ("zero flow", "epe_zero", "{:.2f}"),
         ("fps", "fps", "{:.1f}"),
@@ -247,14 +251,15 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join([*text, "; ".join(facts)])
 
 
-def _accuracy_columns(title: str, name: str) -> list[tuple[str, str, str]]:
+def _accuracy_columns(measure: Measure) -> list[tuple[str, str, str]]:
+    name = measure.name
     titles: dict[str, str] = {
-        title: f"{name}_mean",
+        measure.title: f"{name}_mean",
         "worst": f"{name}_worst",
         "one run": f"{name}_run",
         "copy": f"copy_{name}_mean",
         "S = 1": f"no_scale_{name}_mean",
         "flow = 0": f"no_flow_{name}_mean",
-        **{group: f"{group}_{name}_mean" for group in GROUPS},
+        **{group: f"{group}_{name}_mean" for group in measure.groups},
     }
     return [(title, key, "{:.3f}") for title, key in titles.items()]

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from dff.inference.recognizer import size_of
 from dff.lit.datamodules.pair_data import PairData
-from dff.lit.metrics.accuracy import MEASURES, truth_size
-from dff.lit.metrics.average_precision import GROUPS
+from dff.lit.metrics.accuracy import GapAccuracy, truth_size
 from dff.lit.metrics.gaps import GapEndPointError, flow_in_image_pixels
 from dff.lit.module import LitDFF
 from dff.models.dff import Propagation, carry
@@ -37,19 +36,20 @@ def schedule_accuracy(
         with_flow: Also the end-point error; the pairs then have `flow` and `flow_known`.
 
     Returns:
-        For each head (`miou`, `map`) the ways, each a list by gap, and the motion groups of "full"
-        where motion is known; `epe` and `epe_zero` by gap, in image pixels. NaN where nothing was
-        counted. `map_runs` is the mAP of one run over whole snippets from their first frame on,
-        ImageNet VID's own protocol, for the key durations 1, 2, .. that the gaps allow; NaN where
-        the labelled frames lie at some offsets twice as often as at others, for it would be theirs.
+        For the measure of each task (`miou`, `map`) the ways, each a list by gap, and the groups of
+        "full" where anything is known of them; `epe` and `epe_zero` by gap, in image pixels. NaN
+        where nothing was counted. `map_runs` is the mAP of one run over whole snippets from their
+        first frame on, ImageNet VID's own protocol, for the key durations 1, 2, .. that the gaps
+        allow; NaN where the labelled frames lie at some offsets twice as often as at others, for it
+        would be theirs.
     """
     gaps, model = list(gaps), module.model
     durations = [n for n in range(1, len(gaps) + 1) if set(range(n)) <= set(gaps)]
-    with_runs = [head for head in module.loss_weights if head == "detection"]
-    runs = module.new_accuracy(durations, with_runs).to(module.device)
+    with_runs = {name: task for name, task in module.tasks.items() if task.measure.over_runs}
+    runs = GapAccuracy(with_runs, durations).to(module.device)
     numbers = torch.arange(len(durations), device=module.device)
     offsets = torch.zeros_like(numbers).repeat(len(durations), 1)
-    accuracy = {how: module.new_accuracy(gaps).to(module.device) for how in ways}
+    accuracy = {how: GapAccuracy(module.tasks, gaps).to(module.device) for how in ways}
     errors = GapEndPointError(gaps).to(module.device)
     for batch in batches:
         key, current, gap = batch["key"], batch["current"], batch["gap"]
@@ -76,15 +76,17 @@ def schedule_accuracy(
         if with_flow:
             flow = flow_in_image_pixels(flow, frame, size_of(batch["flow"]))
             errors.update(flow, batch["flow"], batch["flow_known"], gap)
-    report: dict[str, Any] = {MEASURES[head]: {} for head in module.loss_weights}
+    measures = {name: task.measure for name, task in module.tasks.items()}
+    report: dict[str, Any] = {measure.name: {} for measure in measures.values()}
     for how, counts in accuracy.items():
         for head, result in counts.compute().items():
-            report[MEASURES[head]][how] = result["by_gap"].tolist()
-            for group in [g for g in GROUPS if g in result and how == "full"]:
-                report[MEASURES[head]][group] = result[group].tolist()
+            by_way = report[measures[head].name]
+            by_way[how] = result["by_gap"].tolist()
+            for group in [g for g in measures[head].groups if g in result and how == "full"]:
+                by_way[group] = result[group].tolist()
     for head, result in runs.compute().items():
         even = _evenly_covered(offsets)
-        report[f"{MEASURES[head]}_runs"] = result["by_gap"].where(even, math.nan).tolist()
+        report[f"{measures[head].name}_runs"] = result["by_gap"].where(even, math.nan).tolist()
     if with_flow:
         epe, epe_zero = errors.compute()
         report |= {"epe": epe.tolist(), "epe_zero": epe_zero.tolist()}
@@ -122,7 +124,7 @@ def at_key_duration(accuracy: dict[str, Any], key_duration: int) -> dict[str, fl
         counted.
     """
     row: dict[str, float | None] = {}
-    for name in [name for name in MEASURES.values() if name in accuracy]:
+    for name in measures_of(accuracy):
         by_gap = accuracy[name]
         known = _known(by_gap["full"][:key_duration])  # an offset may lack pairs
         row |= {f"{name}_mean": _mean(known), f"{name}_worst": min(known, default=None)}
@@ -136,12 +138,17 @@ def at_key_duration(accuracy: dict[str, Any], key_duration: int) -> dict[str, fl
     return row
 
 
-def plain(value: Any) -> Any:
+def measures_of(accuracy: dict[str, Any]) -> list[str]:
+    """Names of the tasks' measures in what `schedule_accuracy` found."""
+    return [name for name, found in accuracy.items() if isinstance(found, dict)]
+
+
+def nan_to_none(value: Any) -> Any:
     """The same for a JSON file, which knows no NaN: None in its place."""
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
+        return {k: nan_to_none(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [plain(v) for v in value]
+        return [nan_to_none(v) for v in value]
     return None if isinstance(value, float) and value != value else value
 
 

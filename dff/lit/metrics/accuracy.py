@@ -1,94 +1,100 @@
-"""Accuracy of every head by gap, from one pass over evaluation pairs."""
+"""Accuracy of every task by gap, from one pass over evaluation pairs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from dff.inference.recognizer import size_of
-from dff.lit.metrics.average_precision import GROUPS, Protocol
-from dff.lit.metrics.detection import DetectionMetric
-from dff.lit.metrics.gaps import GapConfusion, class_iou, mean_iou
+from dff.models.contracts import Accuracy, Task
 
-MEASURES = {"segmentation": "miou", "detection": "map"}
-"""Head -> what its accuracy is called in tables and logs."""
+
+class Gathered(Metric):
+    """What an `Accuracy` counts, exact over any split into batches and processes.
+
+    Args:
+        accuracy: How it is counted; its sums and rows are the states.
+    """
+
+    full_state_update = False
+
+    def __init__(self, accuracy: Accuracy) -> None:
+        super().__init__()
+        self.accuracy = accuracy
+        for name, zeros in accuracy.sums.items():
+            self.add_state(name, zeros.clone(), dist_reduce_fx="sum")
+        for name in accuracy.rows:
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, found: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Counts a batch; see `Accuracy.count`."""
+        for name, counted in self.accuracy.count(found, batch).items():
+            if name in self.accuracy.sums:
+                getattr(self, name).add_(counted)
+            else:
+                getattr(self, name).append(counted)
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gathers what all processes have counted."""
+        for name, empty in self.accuracy.rows.items():
+            if isinstance(rows := getattr(self, name), list) and not rows:
+                # torchmetrics would send a flat float32 tensor of no rows, and the processes that
+                # have some would wait for another shape.
+                rows.append(empty.to(self.device))
+        super().sync(*args, **kwargs)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Of all that was counted; see `Accuracy.result`."""
+        counted = {name: getattr(self, name) for name in self.accuracy.sums}
+        for name, empty in self.accuracy.rows.items():
+            rows = getattr(self, name)
+            parts = [rows] if isinstance(rows, Tensor) else rows
+            counted[name] = torch.cat([empty, *(part.cpu() for part in parts)])
+        return self.accuracy.result(counted)
 
 
 class GapAccuracy(nn.Module):
-    """mIoU and mAP by gap, exact over any split into batches and processes.
+    """Accuracy by gap of some tasks.
 
     Args:
-        heads: Names of the heads.
+        tasks: By the names of their heads.
         gaps: The gaps that are evaluated.
-        num_classes: Of the segmentation.
-        num_box_classes: Of the detection.
-        box_metric: How average precision is counted; see `average_precision`.
     """
 
-    def __init__(
-        self,
-        heads: list[str],
-        gaps: list[int],
-        num_classes: int,
-        num_box_classes: int,
-        box_metric: Protocol = "vid",
-    ) -> None:
+    def __init__(self, tasks: Mapping[str, Task], gaps: Sequence[int]) -> None:
         super().__init__()
-        metrics: dict[str, GapConfusion | DetectionMetric] = {}
-        if "segmentation" in heads:
-            metrics["segmentation"] = GapConfusion(gaps, num_classes)
-        if "detection" in heads:
-            metrics["detection"] = DetectionMetric(gaps, num_box_classes, box_metric)
+        counted = {name: Gathered(task.accuracy(gaps)) for name, task in tasks.items()}
         # a ModuleDict does not tell what modules it holds
-        self.metrics = cast("Mapping[str, GapConfusion | DetectionMetric]", nn.ModuleDict(metrics))
+        self.metrics = cast("Mapping[str, Gathered]", nn.ModuleDict(counted))
 
     def update(self, predictions: dict[str, Tensor], batch: dict[str, Any], kept: Tensor) -> None:
         """Counts a batch of pairs.
 
         Args:
             predictions: Of the model, for images of `truth_size`.
-            batch: With `mask`, or `boxes` and `box_labels`, as the heads ask.
+            batch: With the targets of the tasks.
             kept: Which rows count, (B,) bool.
         """
         if not kept.any():
             return
-        gap = batch["gap"][kept]
+        truth = {
+            name: value[kept]
+            for name, value in batch.items()
+            if isinstance(value, Tensor) and name not in ("key", "current")
+        }
         for head, metric in self.metrics.items():
-            found = predictions[head][kept]
-            if isinstance(metric, GapConfusion):
-                metric.update(found, batch["mask"][kept], gap)
-            else:
-                truth = batch["boxes"][kept], batch["box_labels"][kept]
-                motion = batch["motion"][kept] if "motion" in batch else None
-                metric.update(found, *truth, gap, batch["index"][kept], motion)
+            metric.update(predictions[head][kept], truth)
 
     def compute(self) -> dict[str, dict[str, Tensor]]:
-        """Head -> `by_gap` (gaps,) and `by_class` (classes,), NaN where there is nothing to find.
-
-        An IoU by class is over all gaps together, an average precision the mean over the gaps.
-        Where motion is known, `slow`, `medium` and `fast` (gaps,) are of the boxes of that motion.
-        """
-        result = {}
-        for head, metric in self.metrics.items():
-            if isinstance(metric, GapConfusion):
-                # torchmetrics makes a number of a single value
-                confusion = metric.compute().view(len(metric.gaps), *[metric.num_classes] * 2)
-                by_gap, by_class = mean_iou(confusion), class_iou(confusion.sum(0))
-            else:
-                scores = metric.compute()
-                by_gap = torch.tensor([scores[gap]["mAP"] for gap in metric.gaps])
-                ap = [torch.as_tensor(scores[gap]["AP"]) for gap in metric.gaps]
-                by_class = torch.stack(ap).nanmean(0)
-            result[head] = {"by_gap": by_gap.double().cpu(), "by_class": by_class.double().cpu()}
-            if isinstance(metric, DetectionMetric):
-                for group in GROUPS:
-                    if not any(group in score for score in scores.values()):
-                        continue
-                    values = [scores[gap].get(group, math.nan) for gap in metric.gaps]
-                    result[head][group] = torch.tensor(values).double()
-        return result
+        """Head -> `by_gap` (gaps,), `by_class` (classes,) and groups; see `Accuracy.result`."""
+        # torchmetrics makes a number of a single value
+        return {
+            head: {n: v.reshape(-1).double().cpu() for n, v in metric.compute().items()}
+            for head, metric in self.metrics.items()
+        }
 
     def reset(self) -> None:
         """Forgets what was counted."""

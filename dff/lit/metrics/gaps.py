@@ -1,33 +1,12 @@
-"""Metrics from sums that are exact over any split into batches and processes."""
+"""End-point errors from sums that are exact over any split into batches and processes."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from dff.data.samples import IGNORED
 
-
-def class_iou(confusion: Tensor) -> Tensor:
-    """IoU of each class as cityscapesScripts: NaN for a class neither labelled nor predicted.
-
-    Args:
-        confusion: (..., K, K) counts, rows = labels, columns = predictions.
-
-    Returns:
-        (..., K) float64.
-    """
-    confusion = confusion.double()
-    hits = confusion.diagonal(dim1=-2, dim2=-1)
-    return hits / (confusion.sum(-1) + confusion.sum(-2) - hits)
-
-
-def mean_iou(confusion: Tensor) -> Tensor:
-    """Mean of `class_iou` over the classes that occur; (..., K, K) -> (...)."""
-    return class_iou(confusion).nanmean(-1)
-
-
-def counted_here(index: Tensor, rank: int, world_size: int) -> Tensor:
+def owned_by_rank(index: Tensor, rank: int, world_size: int) -> Tensor:
     """Which rows of a batch this process counts, so that all processes count each sample once.
 
     A sequential distributed sampler gives sample i to process i % world_size and then repeats
@@ -35,51 +14,6 @@ def counted_here(index: Tensor, rank: int, world_size: int) -> Tensor:
     every process sees every sample.
     """
     return index % world_size == rank
-
-
-class GapConfusion(Metric):
-    """One confusion matrix for each gap; mIoU by gap from their sums.
-
-    Args:
-        gaps: The gaps that are evaluated.
-        num_classes: K; labels are 0..K-1 and 255 (ignored in rows and columns).
-    """
-
-    full_state_update = False
-    confusion: Tensor
-
-    def __init__(self, gaps: list[int], num_classes: int) -> None:
-        super().__init__()
-        self.gaps, self.num_classes = list(gaps), num_classes
-        self.add_state(
-            "confusion",
-            torch.zeros(len(gaps), num_classes, num_classes, dtype=torch.int64),
-            dist_reduce_fx="sum",
-        )
-
-    def update(self, prediction: Tensor, mask: Tensor, gap: Tensor) -> None:
-        """Counts a batch.
-
-        Args:
-            prediction: (B, H, W) classes 0..K-1.
-            mask: (B, H, W) labels.
-            gap: (B,), each one of `gaps`.
-        """
-        k = self.num_classes
-        prediction, mask = prediction.long(), mask.long()
-        if prediction.numel() and int(prediction.max()) >= k:
-            raise ValueError(f"class {int(prediction.max())} predicted: wanted 0..{k - 1}")
-        for row, labels, g in zip(prediction, mask, gap.tolist(), strict=True):
-            kept = labels != IGNORED
-            if kept.any() and int(labels[kept].max()) >= k:
-                raise ValueError(f"label {int(labels[kept].max())}: wanted 0..{k - 1} or {IGNORED}")
-            cell = torch.where(kept, labels * k + row, k * k)  # the last bin takes what is ignored
-            counts = torch.bincount(cell.flatten(), minlength=k * k + 1)[:-1]
-            self.confusion[self.gaps.index(g)] += counts.view(k, k)
-
-    def compute(self) -> Tensor:
-        """Summed confusion matrices, (gaps, K, K) int64."""
-        return self.confusion
 
 
 def flow_in_image_pixels(

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from dff.inference.tasks.choice import tasks_of
+from dff.lit.reproduction.tables import PAPER
 from dff.lit.reproduction.variants import TABLE_4, TABLE_5, Settings, Variant, network_pair
 from dff.models.build import FlowNetworkName
+from dff.models.contracts import Task
 
 TABLES = ("2", "4", "5", "fig3", "flow")
 FLOWS = get_args(FlowNetworkName)
@@ -51,7 +54,7 @@ def choose(
     sections = {
         "4": list(TABLE_4),
         # scores of boxes cannot be propagated
-        "5": [v for v in TABLE_5 if not (detects(base) and v.name == "split_0")],
+        "5": [v for v in TABLE_5 if v.name != "split_0" or _can_be_cut(base)],
         "fig3": [network_pair(base, features, flow, "pretrained") for features, flow in split],
         "flow": [*flows, *[v for v in TABLE_4 if v.name.startswith("sff_")]],
     }
@@ -62,9 +65,18 @@ def choose(
     }
 
 
-def detects(base: Settings) -> bool:
-    """Whether a config has a detection head."""
-    return "detection" in (base["model"]["init_args"]["heads"] or {})
+def _tasks(base: Settings) -> list[Task]:
+    return list(tasks_of(base["model"]["init_args"]).values())
+
+
+def _can_be_cut(base: Settings) -> bool:
+    tasks = _tasks(base)
+    return len(tasks) == 1 and tasks[0].cut(1) is not None
+
+
+def paper_duration(base: Settings) -> int:
+    """The key duration at which the paper compares variants, the longest of a config's tasks."""
+    return max(PAPER[task.measure.name][1] for task in _tasks(base))
 
 
 def by_name(sections: dict[str, list[Variant]]) -> dict[str, Variant]:

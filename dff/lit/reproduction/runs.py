@@ -17,7 +17,7 @@ import yaml
 
 from dff.data.files.whole_files import write_whole
 from dff.lit.checkpoints import last_checkpoint
-from dff.lit.evaluation.schedule_accuracy import plain
+from dff.lit.evaluation.schedule_accuracy import nan_to_none
 from dff.lit.reproduction.variants import Settings, Variant, training_settings
 
 State = Literal["new", "begun", "finished", "other settings"]
@@ -266,7 +266,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Writes a file that is whole or not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(plain(content), indent=1) + "\n")
+    write_whole(file, json.dumps(nan_to_none(content), indent=1) + "\n")
 
 
 def _code(content: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.evaluation.schedule_accuracy import at_key_duration
 from dff.lit.reproduction.variants import FRAME, TABLE_2, TITLES, Variant
 from dff.models import build
@@ -184,7 +185,9 @@ def one_over_r(
 ) -> float | None:
     """O(N_feat) / O(F) of two networks for a frame of `size` (H, W)."""
     with torch.device("meta"):  # nothing is computed: only shapes count
-        model = build.deep_feature_flow(build.feature_network(features, channels), flow)
+        model = build.deep_feature_flow(
+            build.feature_network(features, channels), flow, [Segmentation()]
+        )
     return complexity(model, size).one_over_r
 
 

@@ -1,5 +1,6 @@
 """Pictures of what the networks do: for the run's folder, and for W&B where it is the logger."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dff.data.files.whole_files import whole_file
-from dff.inference.results.drawing import colour_flow, colour_labels, draw_boxes
+from dff.inference.results.drawing import colour_flow
 from dff.lit.flow import LitFlow
 from dff.lit.metrics.gaps import flow_in_image_pixels
+from dff.models.contracts import Measure
 
 
 def log_picture(trainer: L.Trainer, name: str, file: Path) -> None:
@@ -29,7 +31,9 @@ def log_video(trainer: L.Trainer, name: str, file: Path) -> None:
             logger.log_video(name, [str(file)], step=trainer.global_step)
 
 
-def log_boxes(trainer: L.Trainer, name: str, rows: list[dict[str, Any]], names: list[str]) -> None:
+def log_boxes(
+    trainer: L.Trainer, name: str, rows: list[dict[str, Any]], names: Sequence[str]
+) -> None:
     """Sends pictures with found and true boxes to W&B in its own format, to be filtered there."""
     labels = dict(enumerate(names))
     for logger in trainer.loggers:
@@ -48,7 +52,7 @@ def log_boxes(trainer: L.Trainer, name: str, rows: list[dict[str, Any]], names: 
             logger.log_image(name, pictures, step=trainer.global_step, boxes=boxes)
 
 
-def _wandb_box(row: list[float], names: list[str]) -> dict[str, Any]:
+def _wandb_box(row: list[float], names: Sequence[str]) -> dict[str, Any]:
     x1, y1, x2, y2, score, label = row
     return {
         "position": {"minX": x1, "minY": y1, "maxX": x2, "maxY": y2},
@@ -59,14 +63,13 @@ def _wandb_box(row: list[float], names: list[str]) -> dict[str, Any]:
     }
 
 
-def plot_accuracy_speed(report: dict[str, Any], file: Path) -> None:
+def plot_accuracy_speed(report: dict[str, Any], measures: Sequence[Measure], file: Path) -> None:
     """Accuracy against speed over the key durations, as the paper's Figure 3."""
     rows = report["rows"]
-    measures = {n: m for n, m in (("miou", "mIoU"), ("map", "mAP")) if f"{n}_mean" in rows[0]}
     figure = Figure(figsize=(5 * len(measures), 3.6), layout="constrained")
     fps = [row["fps"] for row in rows]
-    for axes, (name, title) in zip(
-        figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True
+    for axes, (name, title, *_) in zip(
+        figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True
     ):
         axes.plot(fps, [row[f"{name}_mean"] for row in rows], "o-", label="Deep Feature Flow")
         if f"copy_{name}_mean" in rows[0]:
@@ -116,12 +119,12 @@ class Panels(L.Callback):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"step_{trainer.global_step:06d}.png"
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
-            rows = [_panel(trainer, pl_module, batch) for batch in self._batches]
-        boxes = [row.pop("boxes") for row in rows if "boxes" in row]
-        _draw(rows, file)
+            panels = [_panel(trainer, pl_module, batch) for batch in self._batches]
+        _draw([pictures for pictures, _ in panels], file)
         log_picture(trainer, "val/pairs", file)
-        if boxes:
-            log_boxes(trainer, "val/boxes", boxes, pl_module.box_classes)
+        for title in panels[0][1]:
+            rows = [boxes[title] for _, boxes in panels]
+            log_boxes(trainer, f"val/{title}", rows, rows[0]["names"])
 
     def _choose(self, trainer: L.Trainer) -> list[dict[str, Tensor]]:
         """Pairs spread over the held-out split, at the largest gap that validation finds."""
@@ -138,7 +141,8 @@ class Panels(L.Callback):
 
 def _panel(
     trainer: L.Trainer, module: L.LightningModule, batch: dict[str, Tensor]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Pictures of one pair by title, and rows of boxes by title."""
     batch = {k: v.to(module.device) for k, v in batch.items()}
     batch = trainer.datamodule.on_after_batch_transfer(batch, 0)
     key, current = batch["key"], batch["current"]
@@ -158,30 +162,20 @@ def _panel(
     if isinstance(module, LitFlow):
         error = torch.hypot(*(flows[0] - flows[1]).unbind(1))[batch["flow_known"]].mean()
         row |= {f"flow, {float(error):.1f} px off": wheels[0], "true flow": wheels[1]}
-        return row
+        return row, {}
     row["flow"] = wheels[0]
     features = module.model(key, current, batch["gap"])
     shown = (current * 255).byte().cpu()
     found = {k: v.cpu() for k, v in module.model.predict(features, size).items()}
     row["scale field"] = scale[0].float().mean(0).cpu()
-    if "segmentation" in found:
-        row["prediction"] = colour_labels(found["segmentation"][0], module.palette)
-        row["truth"] = colour_labels(batch["mask"][0], module.palette)
-    if "detection" in found:
-        zoom = batch["zoom"].repeat(1, 2) if "zoom" in batch else torch.ones(1, 4)
-        corners = batch["boxes"][0].cpu() * zoom.cpu()
-        labels = batch["box_labels"][0].cpu()
-        true = torch.cat([corners, torch.ones(len(labels), 1), labels[:, None]], 1)
-        picture = shown[0].permute(1, 2, 0)
-        row["boxes found"] = draw_boxes(picture, found["detection"][0], module.box_classes)
-        row["true boxes"] = draw_boxes(picture, true, module.box_classes)
-        sure = found["detection"][0]
-        row["boxes"] = {
-            "picture": picture,
-            "predictions": sure[sure[:, 4] >= 0.1].tolist(),
-            "ground_truth": true[labels >= 0].tolist(),
-        }
-    return row
+    boxes = {}
+    picture, truth = shown[0].permute(1, 2, 0), {k: v.cpu() for k, v in batch.items()}
+    for name, task in module.tasks.items():
+        panel = task.panel(picture, found[name][0], truth)
+        row |= panel.pictures
+        for title, rows in panel.boxes.items():
+            boxes[title] = {"picture": picture, "names": task.classes, **rows}
+    return row, boxes
 
 
 def _draw(rows: list[dict[str, Any]], file: Path) -> None:

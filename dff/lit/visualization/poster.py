@@ -11,6 +11,7 @@ from torch import Tensor
 from dff.data.files.whole_files import whole_file
 from dff.inference.recognizer import size_of, take_key
 from dff.inference.results.drawing import colour_flow, overlay
+from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.metrics.gaps import flow_in_image_pixels
 from dff.lit.module import LitDFF
 from dff.models.dff import carry
@@ -39,7 +40,8 @@ def draw_poster(
     model, key_frame = module.model, frames[0]
     size = size_of(key_frame)
     key, result = take_key(model, key_frame)
-    copied = result["segmentation"]
+    task = module.tasks[Segmentation.name]
+    copied = result[task.name]
     rows: dict[str, list[Tensor]] = {
         name: [] for name in ("frame", "flow", "result copied", "Deep Feature Flow", "truth")
     }
@@ -52,12 +54,12 @@ def draw_poster(
             flow, scale = model.flow_network(frame, key_frame)
             features = carry(features, flow, scale)
             flows.append(flow_in_image_pixels(flow, size))
-        labels = model.predict(features, size)["segmentation"]
+        labels = model.predict(features, size)[task.name]
         shown = (frame * 255).byte()
         rows["frame"].append(shown[0].permute(1, 2, 0))
-        rows["result copied"].append(overlay(shown, copied, module.palette)[0])
-        rows["Deep Feature Flow"].append(overlay(shown, labels, module.palette)[0])
-        rows["truth"].append(overlay(shown, truths[gap][None], module.palette)[0])
+        rows["result copied"].append(overlay(shown, copied, task.palette)[0])
+        rows["Deep Feature Flow"].append(overlay(shown, labels, task.palette)[0])
+        rows["truth"].append(overlay(shown, truths[gap][None], task.palette)[0])
     # one colour wheel for all gaps: the same colour is the same motion
     rows["flow"] += colour_flow(torch.cat(flows))
     _draw(rows, gaps, size, file, _headline(report))

@@ -7,6 +7,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from dff.inference.recognizer import recognize
 from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
+from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.evaluation.predictor import VideoPredictor, table
 
 
@@ -70,7 +71,7 @@ def test_the_error_of_zero_flow_grows_with_the_gap(report_and_folder):
 
 def test_the_table_says_when_propagation_pays(report_and_folder):
     report = report_and_folder[0]
-    text = table(report)
+    text = table(report, [Segmentation.measure])
     assert "worst" in text and "flow = 0" in text and "1/r" in text
     assert "does not pay" in table({**report, "break_even": None})
     assert "pays from key duration 3 on" in table({**report, "break_even": 3})

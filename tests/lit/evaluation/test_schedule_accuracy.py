@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dff.inference.tasks.detection import Detection
 from dff.lit.evaluation.schedule_accuracy import (
     at_key_duration,
     batches_on,
-    plain,
+    nan_to_none,
     schedule_accuracy,
 )
-from dff.lit.metrics.accuracy import GapAccuracy
 from dff.models.analysis.clockwork import Clockwork
 
 
@@ -32,7 +32,7 @@ def test_means_over_the_offsets_by_hand():
         "copy_miou_mean": 0.8,
         "epe": None,
     }
-    assert plain(accuracy)["miou"]["full"] == [0.8, 0.6, 0.4, None]
+    assert nan_to_none(accuracy)["miou"]["full"] == [0.8, 0.6, 0.4, None]
 
 
 def test_any_model_serves_and_copying_is_copying(small_module, small_streets):
@@ -69,8 +69,7 @@ def one_snippet(places, gaps):
     module = SimpleNamespace(
         model=Model(),
         device=torch.device("cpu"),
-        loss_weights={"detection": 1.0},
-        new_accuracy=lambda gaps, heads=("detection",): GapAccuracy(list(heads), gaps, 1, 1),
+        tasks={"detection": Detection(1)},
     )
     pairs = [(place, gap) for place in places for gap in gaps if gap <= place]
     place, gap = torch.tensor(pairs).T

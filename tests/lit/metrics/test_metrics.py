@@ -2,36 +2,19 @@ import pytest
 import torch
 from torch.utils.data import DistributedSampler
 
+from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.metrics.accuracy import GapAccuracy, truth_size
 from dff.lit.metrics.gaps import (
-    GapConfusion,
     GapEndPointError,
     SpeedEndPointError,
-    class_iou,
-    counted_here,
     flow_in_image_pixels,
-    mean_iou,
+    owned_by_rank,
 )
-
-
-def test_iou_by_hand():
-    # label 0: 3 right, 1 taken for 1; label 1: 2 right; label 2: 4 taken for 0; class 3 nowhere
-    confusion = torch.tensor([[3, 1, 0, 0], [0, 2, 0, 0], [4, 0, 0, 0], [0, 0, 0, 0]])
-    iou = class_iou(confusion)
-    assert iou[:3].tolist() == pytest.approx([3 / 8, 2 / 3, 0])
-    assert iou[3].isnan()
-    assert mean_iou(confusion).item() == pytest.approx((3 / 8 + 2 / 3 + 0) / 3)
-
-
-def test_ignored_pixels_leave_no_trace_in_rows_or_columns():
-    metric = GapConfusion([0], 3)
-    metric.update(torch.tensor([[[0, 1, 2]]]), torch.tensor([[[0, 255, 255]]]), torch.tensor([0]))
-    assert metric.compute().sum() == 1 and metric.compute()[0, 0, 0] == 1
 
 
 def test_one_class_at_one_gap():
     """torchmetrics makes a number of a result of one value."""
-    accuracy = GapAccuracy(["segmentation"], [0], 1, 1)
+    accuracy = GapAccuracy({"segmentation": Segmentation(1)}, [0])
     batch = {"gap": torch.tensor([0]), "mask": torch.zeros(1, 2, 3, dtype=torch.uint8)}
     batch["size"] = torch.tensor([[2, 3]])
     found = {"segmentation": torch.zeros(1, 2, 3, dtype=torch.uint8)}
@@ -44,29 +27,6 @@ def test_frames_that_only_became_of_one_size_share_no_batch():
     batch["frame_size"] = torch.tensor([[128, 256], [256, 512]])
     with pytest.raises(ValueError, match=r"128x256 and 256x512 in one batch.*val_batch_size 1"):
         truth_size(batch)
-
-
-def test_gaps_are_kept_apart_and_sums_are_exact_over_any_split():
-    torch.manual_seed(0)
-    prediction, mask = torch.randint(0, 5, (6, 8, 9)), torch.randint(0, 5, (6, 8, 9))
-    mask[:, 0] = 255
-    gap = torch.tensor([0, 4, 4, 9, 0, 4])
-    whole, parts = GapConfusion([0, 4, 9], 5), [GapConfusion([0, 4, 9], 5) for _ in range(2)]
-    whole.update(prediction, mask, gap)
-    for i in range(6):
-        parts[i % 2].update(prediction[i : i + 1], mask[i : i + 1], gap[i : i + 1])
-    assert torch.equal(whole.compute(), sum(part.compute() for part in parts))
-    alone = GapConfusion([4], 5)
-    alone.update(prediction[gap == 4], mask[gap == 4], gap[gap == 4])
-    assert torch.equal(whole.compute()[1], alone.compute()[0])
-
-
-def test_classes_out_of_range_are_refused_not_counted_elsewhere():
-    metric, gap = GapConfusion([0], 3), torch.tensor([0])
-    with pytest.raises(ValueError, match="class 3 predicted"):
-        metric.update(torch.tensor([[[3]]]), torch.tensor([[[0]]]), gap)
-    with pytest.raises(ValueError, match=r"label 7: wanted 0\.\.2 or 255"):
-        metric.update(torch.tensor([[[0]]]), torch.tensor([[[7]]]), gap)
 
 
 class Count:
@@ -85,9 +45,9 @@ def test_all_processes_together_count_each_sample_once(samples, world_size):
         seen = torch.tensor(
             list(DistributedSampler(Count(samples), world_size, rank, shuffle=False))
         )
-        counted += seen[counted_here(seen, rank, world_size)].unique().tolist()
-        assert len(seen[counted_here(seen, rank, world_size)].unique()) == int(
-            counted_here(seen, rank, world_size).sum()
+        counted += seen[owned_by_rank(seen, rank, world_size)].unique().tolist()
+        assert len(seen[owned_by_rank(seen, rank, world_size)].unique()) == int(
+            owned_by_rank(seen, rank, world_size).sum()
         ), "a process saw its own sample twice"
     assert sorted(counted) == list(range(samples))
 

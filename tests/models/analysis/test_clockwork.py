@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dff.inference.recognizer import recognize, take_key
+from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.analysis.clockwork import Clockwork, clockwork_complexity
 from dff.models.analysis.complexity import complexity
@@ -14,7 +15,7 @@ FULL = (64, 96)
 def model(name="resnet18", task_layers=1):
     torch.manual_seed(0)
     features = build.feature_network(name, 16, batch_norm="frozen")
-    return build.deep_feature_flow(features, "zero", num_classes=5, task_layers=task_layers).eval()
+    return build.deep_feature_flow(features, "zero", [Segmentation(5)], task_layers).eval()
 
 
 def frames():

@@ -2,6 +2,7 @@ import pytest
 import torch
 from test_dff import SIZE, small_model
 
+from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.analysis.complexity import break_even, complexity, speedup
 
@@ -18,7 +19,7 @@ TABLE_2 = {
 @pytest.mark.parametrize(("features", "flow"), TABLE_2)
 def test_table_2_of_the_paper(features, flow):
     with torch.device("meta"):
-        model = build.deep_feature_flow(build.feature_network(features), flow)
+        model = build.deep_feature_flow(build.feature_network(features), flow, [Segmentation()])
     tolerance = 0.03 if flow == "flownet_inception" else 0.02
     assert complexity(model, (600, 1000)).one_over_r == pytest.approx(
         TABLE_2[features, flow], rel=tolerance

@@ -9,6 +9,7 @@ import torch
 from test_dff import SIZE, small_model
 
 from dff.inference.recognizer import recognize_interval
+from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.analysis.complexity import complexity
 from dff.models.flow.classical import DISFlow, hand_made_flow
@@ -119,7 +120,7 @@ def shallow(name="dis_fast"):
     """Shallow feature flow."""
     torch.manual_seed(0)
     features = build.feature_network("resnet18", 16, batch_norm="trained")
-    return build.deep_feature_flow(features, name, num_classes=5)
+    return build.deep_feature_flow(features, name, [Segmentation(5)])
 
 
 @pytest.mark.parametrize("name", get_args(build.HandMadeFlowName))

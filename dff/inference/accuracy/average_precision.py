@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-Protocol = Literal["vid", "voc", "coco"]
+BoxMetric = Literal["vid", "voc", "coco"]
 Group = Literal["slow", "medium", "fast"]
 GROUPS: tuple[Group, ...] = ("slow", "medium", "fast")
 """Motion groups: motion IoU over 0.9, 0.7 to 0.9, under 0.7."""
@@ -108,7 +108,7 @@ def motion_groups(motion: np.ndarray) -> np.ndarray:
 
 
 def average_precision(
-    truth: Truth, detections: Detections, num_classes: int, protocol: Protocol = "vid"
+    truth: Truth, detections: Detections, num_classes: int, protocol: BoxMetric = "vid"
 ) -> Scores:
     """Scores detections against all boxes, by class and by motion group.
 
@@ -177,7 +177,7 @@ def _leading(detections: Detections) -> np.ndarray:
 
 
 def _match(
-    truth: Truth, detections: Detections, protocol: Protocol
+    truth: Truth, detections: Detections, protocol: BoxMetric
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which box each detection takes, and how wrong it is if it takes none.
 

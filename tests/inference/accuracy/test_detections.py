@@ -3,8 +3,8 @@ import pytest
 import torch
 from small import SHARED
 
-from dff.lit.metrics import average_precision as ap_module
-from dff.lit.metrics.average_precision import (
+from dff.inference.accuracy import average_precision as ap_module
+from dff.inference.accuracy.average_precision import (
     GROUPS,
     Detections,
     Truth,
@@ -13,7 +13,8 @@ from dff.lit.metrics.average_precision import (
     lenient_thresholds,
     paired_iou,
 )
-from dff.lit.metrics.detection import DetectionMetric
+from dff.inference.accuracy.detections import DetectionAccuracy
+from dff.lit.metrics.accuracy import Gathered
 
 REFERENCE = SHARED / "reference" / "vid_eval.npz"
 MOTION = {"slow": 0.95, "medium": 0.8, "fast": 0.3}
@@ -293,12 +294,28 @@ def same(a, b):
             np.testing.assert_array_equal(a[gap][name], b[gap][name], err_msg=f"{gap} {name}")
 
 
+class Scored(DetectionAccuracy):
+    """Whose result is the scores of each gap."""
+
+    def result(self, counted):
+        return self.scores(counted)
+
+
+def counter(gaps, num_classes, **kwargs):
+    return Gathered(Scored(gaps, num_classes, **kwargs))
+
+
+def counted(rows, gap):
+    """What `update` takes: detections, and the batch that they belong to."""
+    return rows["detections"], rows | {"gap": gap}
+
+
 def scored(*index_lists, gaps=(0, 4), **kwargs):
-    metric = DetectionMetric(list(gaps), 3, **kwargs)
+    metric = counter(list(gaps), 3, **kwargs)
     for indices in index_lists:
         rows = batch(indices)
         for gap in gaps:
-            metric.update(**rows, gap=torch.full((len(indices),), gap))
+            metric.update(*counted(rows, torch.full((len(indices),), gap)))
     return metric.compute()
 
 
@@ -312,8 +329,8 @@ def test_neither_order_nor_batches_nor_repetition_change_anything():
 
 
 def test_gaps_are_kept_apart():
-    metric = DetectionMetric([0, 4, 9], 3)
-    metric.update(**batch([1, 2, 3]), gap=torch.tensor([4, 0, 4]))
+    metric = counter([0, 4, 9], 3)
+    metric.update(*counted(batch([1, 2, 3]), torch.tensor([4, 0, 4])))
     result = metric.compute()
     same({4: result[4]}, scored([3, 1], gaps=(4,)))
     assert [result[gap]["frames"] for gap in (0, 4, 9)] == [1, 2, 0]
@@ -323,8 +340,8 @@ def test_gaps_are_kept_apart():
 def test_groups_are_there_only_where_motion_is_known():
     rows = batch([1, 2])
     del rows["motion"]
-    metric = DetectionMetric([0], 3)
-    metric.update(**rows, gap=torch.zeros(2, dtype=torch.int64))
+    metric = counter([0], 3)
+    metric.update(*counted(rows, torch.zeros(2, dtype=torch.int64)))
     assert set(metric.compute()[0]) == {"mAP", "AP", "frames"}
     assert {"slow", "medium", "fast"} < set(scored([1, 2])[0])
 
@@ -346,35 +363,35 @@ def test_the_motion_handed_over_is_the_motion_scored():
 
 
 def test_one_class_is_still_a_row():
-    metric = DetectionMetric([0], 1)
+    metric = counter([0], 1)
     box = torch.tensor([[[0.0, 0, 9, 9]]])
     seen = torch.cat([box, torch.tensor([[[0.5, 0.0]]])], 2)
     zero = torch.zeros(1, dtype=torch.int64)
-    metric.update(seen, box, zero[None], zero, zero)
+    metric.update(seen, {"boxes": box, "box_labels": zero[None], "gap": zero, "index": zero})
     assert metric.compute()[0]["AP"].tolist() == [1]
 
 
 def test_unused_rows_and_padding_leave_no_trace():
     rows = batch([1, 2, 3])
-    metric = DetectionMetric([0], 3)
+    metric = counter([0], 3)
     wide = {
         "detections": torch.cat([torch.full((3, 5, 6), -1.0), rows["detections"]], 1),
         "boxes": torch.cat([rows["boxes"], torch.zeros(3, 2, 4)], 1),
         "box_labels": torch.cat([rows["box_labels"], torch.full((3, 2), -1)], 1),
         "motion": torch.cat([rows["motion"], torch.full((3, 2), torch.nan)], 1),
     }
-    metric.update(**(rows | wide), gap=torch.zeros(3, dtype=torch.int64))
+    metric.update(*counted(rows | wide, torch.zeros(3, dtype=torch.int64)))
     same(metric.compute(), scored([1, 2, 3], gaps=(0,)))
 
 
 def test_scores_and_boxes_are_rounded_as_the_authors_write_them():
-    metrics = [DetectionMetric([0], 1, official_rounding=on) for on in (True, False)]
+    metrics = [counter([0], 1, official_rounding=on) for on in (True, False)]
     box = torch.tensor([[[0.0, 0, 99, 49]]])
     # IoU 0.49996 as it is, 0.5 as it is written
     seen = torch.tensor([[[0.0, 0, 99, 23.998, 0.5, 0]]])
     zero = torch.zeros(1, dtype=torch.int64)
     for metric in metrics:
-        metric.update(seen, box, zero[None], zero, zero)
+        metric.update(seen, {"boxes": box, "box_labels": zero[None], "gap": zero, "index": zero})
     assert [metric.compute()[0]["mAP"] for metric in metrics] == [1, 0]
 
 
@@ -388,22 +405,22 @@ def test_rounding_is_that_of_writing_and_reading():
 
 def test_what_is_out_of_range_is_refused():
     rows, gap = batch([1]), torch.tensor([0])
-    metric = DetectionMetric([0], 3)
+    metric = counter([0], 3)
     with pytest.raises(ValueError, match=r"label 5: wanted 0\.\.2, or -1 for none"):
-        metric.update(**(rows | {"box_labels": torch.full((1, 4), 5)}), gap=gap)
+        metric.update(*counted(rows | {"box_labels": torch.full((1, 4), 5)}, gap))
     high = rows["detections"].clone()
     high[0, 0, 5] = 3
     with pytest.raises(ValueError, match=r"class 3: wanted 0\.\.2"):
-        metric.update(**(rows | {"detections": high}), gap=gap)
+        metric.update(*counted(rows | {"detections": high}, gap))
     with pytest.raises(ValueError, match=r"gap 7: wanted one of \[0\]"):
-        metric.update(**rows, gap=torch.tensor([7]))
+        metric.update(*counted(rows, torch.tensor([7])))
 
 
 def test_two_metrics_joined_are_one():
-    parts = [DetectionMetric([0, 4], 3) for _ in range(2)]
+    parts = [counter([0, 4], 3) for _ in range(2)]
     for part, indices in zip(parts, ([5, 0, 3], [1, 3, 2]), strict=True):  # 3 is in both
         for gap in (0, 4):
-            part.update(**batch(indices), gap=torch.full((3,), gap))
+            part.update(*counted(batch(indices), torch.full((3,), gap)))
     parts[0].merge_state(parts[1])
     same(parts[0].compute(), scored([0, 1, 2, 3, 5]))
 
@@ -412,10 +429,10 @@ def count_in_process(rank, world_size, shares, file, out):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{file}", rank=rank, world_size=world_size
     )
-    metric = DetectionMetric([0, 4], 3)
+    metric = counter([0, 4], 3)
     for indices in shares[rank]:
         for gap in (0, 4):
-            metric.update(**batch(indices), gap=torch.full((len(indices),), gap))
+            metric.update(*counted(batch(indices), torch.full((len(indices),), gap)))
     torch.save((metric.compute(), [len(rows) for rows in metric.frames]), f"{out}_{rank}.pt")
     torch.distributed.destroy_process_group()
 

@@ -1,15 +1,17 @@
-"""`DetectionMetric`: mean average precision by gap, exact over any split into processes."""
+"""`DetectionAccuracy`: mean average precision by gap, from the rows of all frames."""
 
-from typing import Any, NotRequired, TypedDict
+import math
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from dff.lit.metrics.average_precision import (
+from dff.inference.accuracy.average_precision import (
+    GROUPS,
+    BoxMetric,
     Detections,
-    Protocol,
     Truth,
     average_precision,
     class_mean,
@@ -32,15 +34,15 @@ class GapScores(TypedDict):
     fast: NotRequired[float]
 
 
-class DetectionMetric(Metric):
+class DetectionAccuracy:
     """Detections and boxes of every frame, and their average precision by gap.
 
     Average precision is no sum over frames, so all rows are kept: 24 bytes a detection and gap.
     The same frame is counted once for each gap, however often a sampler repeats it, and neither the
     order of frames nor their split into batches and processes changes the result.
 
-    The figures of ImageNet VID are over all gaps together. For them, hand `update` the key
-    duration in the place of the gap; `gaps` then holds key durations.
+    The figures of ImageNet VID are over all gaps together. For them, hand `count` the key duration
+    in the place of the gap; `gaps` then holds key durations.
 
     Args:
         gaps: The gaps that are evaluated.
@@ -51,76 +53,67 @@ class DetectionMetric(Metric):
             them to its result files.
     """
 
-    full_state_update = False
-    # as `update` finds them; once the processes have gathered, each is one tensor
-    frames: list[Tensor]
-    detections: list[Tensor]
-    boxes: list[Tensor]
+    sums: Mapping[str, Tensor] = {}
 
     def __init__(
         self,
-        gaps: list[int],
+        gaps: Sequence[int],
         num_classes: int,
-        protocol: Protocol = "vid",
+        protocol: BoxMetric = "vid",
         official_rounding: bool = True,
     ) -> None:
-        super().__init__()
         self.gaps, self.num_classes = list(gaps), num_classes
         self.protocol, self.official_rounding = protocol, official_rounding
-        for name in _STATES:
-            self.add_state(name, [], dist_reduce_fx="cat")
+        self.rows = {name: torch.zeros(0, width, dtype=dtype) for name, width, dtype in _ROWS}
 
-    def update(
-        self,
-        detections: Tensor,
-        boxes: Tensor,
-        box_labels: Tensor,
-        gap: Tensor,
-        index: Tensor,
-        motion: Tensor | None = None,
-    ) -> None:
-        """Keeps a batch.
+    def count(self, found: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The rows of a batch.
 
         Args:
-            detections: (B, D, 6) rows x1, y1, x2, y2, score, class; class -1 is an unused row.
-                Corners in pixels of the frame that `boxes` stand in.
-            boxes: (B, N, 4) x1, y1, x2, y2.
-            box_labels: (B, N) int, -1 is padding.
-            gap: (B,), each one of `gaps`.
-            index: (B,) int, which frame of the data set it is.
-            motion: (B, N) motion IoU of each box, NaN where unknown; None if none is known.
+            found: (B, D, 6) rows x1, y1, x2, y2, score, class; class -1 is an unused row. Corners
+                in pixels of the frame that the boxes stand in.
+            batch: `boxes` (B, N, 4) x1, y1, x2, y2; `box_labels` (B, N) int, -1 is padding; `gap`
+                (B,), each one of `gaps`; `index` (B,) int, which frame of the data set it is;
+                `motion` (B, N), the motion IoU of each box, NaN where unknown, if any is known.
 
         Raises:
             ValueError: A class is K or more, or a gap is none of `gaps`.
         """
-        used, real = detections[..., 5] >= 0, box_labels >= 0
-        self._check("class", detections[..., 5])
+        boxes, box_labels, motion = batch["boxes"], batch["box_labels"], batch.get("motion")
+        gap, index = batch["gap"], batch["index"]
+        used, real = found[..., 5] >= 0, box_labels >= 0
+        self._check("class", found[..., 5])
         self._check("label", box_labels)
         if wrong := set(gap.tolist()) - set(self.gaps):
             raise ValueError(f"gap {min(wrong)}: wanted one of {self.gaps}")
         position = [self.gaps.index(g) for g in gap.tolist()]
         columns = [gap.new_tensor(position), index, used.sum(1), real.sum(1)]
-        self.frames.append(torch.stack([column.to(index).long() for column in columns], 1))
-        self.detections.append(detections[used].float())
         # float64: a motion IoU just over 0.9 must not become 0.9.
         rows = torch.full((*box_labels.shape, 6), torch.nan, device=boxes.device).double()
         rows[..., :4], rows[..., 4] = boxes, box_labels
         if motion is not None:
             rows[..., 5] = motion
-        self.boxes.append(rows[real])
+        return {
+            "frames": torch.stack([column.to(index).long() for column in columns], 1),
+            "detections": found[used].float(),
+            "boxes": rows[real],
+        }
 
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gathers the rows of all processes."""
-        for name, (width, dtype) in _STATES.items():
-            if isinstance(rows := getattr(self, name), list) and not rows:
-                # torchmetrics would send a flat float32 tensor of no rows, and the processes that
-                # have some would wait for another shape.
-                rows.append(torch.zeros(0, width, dtype=dtype, device=self.device))
-        super().sync(*args, **kwargs)
+    def result(self, counted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`by_gap` and `by_class`, the mean over the gaps; the groups, where motion is known."""
+        scores = self.scores(counted)
+        ap = torch.stack([torch.as_tensor(scores[gap]["AP"]) for gap in self.gaps])
+        by_gap = torch.tensor([scores[gap]["mAP"] for gap in self.gaps])
+        result = {"by_gap": by_gap, "by_class": ap.nanmean(0)}
+        for group in GROUPS:
+            if any(group in score for score in scores.values()):
+                values = [scores[gap].get(group, math.nan) for gap in self.gaps]
+                result[group] = torch.tensor(values)
+        return result
 
-    def compute(self) -> dict[int, GapScores]:
+    def scores(self, counted: Mapping[str, Tensor]) -> dict[int, GapScores]:
         """Scores of each gap. Millions of detections take minutes."""
-        frames, detections, boxes = (_rows(getattr(self, name), name) for name in _STATES)
+        frames, detections, boxes = (counted[name].cpu().numpy() for name in self.rows)
         found_start = np.cumsum(frames[:, 2]) - frames[:, 2]
         true_start = np.cumsum(frames[:, 3]) - frames[:, 3]
         scores = {}
@@ -152,18 +145,9 @@ class DetectionMetric(Metric):
             raise ValueError(f"{name} {int(classes.max())}: wanted 0..{k - 1}, or -1 for none")
 
 
-# Columns and type of each state. frames: position of the gap, index, detections, boxes.
-_STATES = {
-    "frames": (4, torch.int64),
-    "detections": (6, torch.float32),
-    "boxes": (6, torch.float64),
-}
-
-
-def _rows(state: list[Tensor] | Tensor, name: str) -> np.ndarray:
-    width, dtype = _STATES[name]
-    parts = [state] if isinstance(state, Tensor) else state
-    return torch.cat([torch.zeros(0, width, dtype=dtype), *(p.cpu() for p in parts)]).numpy()
+_ROWS = (("frames", 4, torch.int64), ("detections", 6, torch.float32), ("boxes", 6, torch.float64))
+"""Rows that are kept, their columns and type. frames: position of the gap, index, how many
+detections, how many boxes."""
 
 
 def _spread(
