@@ -54,10 +54,10 @@ def recognize(
     key: KeyFrame,
     frames: Tensor,
     size: tuple[int, int] | None = None,
-    how: Propagation = "full",
+    mode: Propagation = "full",
 ) -> Predictions:
     """Recognises frames (n, 3, H, W) that one key frame serves, in one batch."""
-    return _predict(model, _carry(model, key, frames, how), frames, size)
+    return _predict(model, _propagate(model, key, frames, mode), frames, size)
 
 
 def stream(
@@ -87,7 +87,7 @@ def recognize_interval(
     key, first = take_key(model, frames[:1], size)
     found, sums = [first], [key.features.sum(dtype=torch.float32)]
     for some in frames[1:].split(batch_size(frames)) if len(frames) > 1 else ():
-        features = _carry(model, key, some)
+        features = _propagate(model, key, some)
         found.append(_predict(model, features, some, size))
         sums.append(features.sum(dtype=torch.float32))  # not finite where a feature is not
     # after all of the interval: asking a device for a number waits for what it has to do
@@ -105,11 +105,11 @@ def batch_size(frames: Tensor) -> int:
     return CPU_BATCH if frames.device.type == "cpu" else len(frames)
 
 
-def _carry(
-    model: DeepFeatureFlow, key: KeyFrame, frames: Tensor, how: Propagation = "full"
+def _propagate(
+    model: DeepFeatureFlow, key: KeyFrame, frames: Tensor, mode: Propagation = "full"
 ) -> Tensor:
     n = len(frames)
-    return model.propagate(key.features.expand(n, -1, -1, -1), key.prepared(model, n), frames, how)
+    return model.propagate(key.features.expand(n, -1, -1, -1), key.prepared(model, n), frames, mode)
 
 
 def size_of(images: Tensor) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dff.inference.recognizer import batch_size, recognize, recognize_interval, size_of, take_key
-from dff.models.dff import DeepFeatureFlow, carry
+from dff.models.dff import DeepFeatureFlow, warp_and_scale
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def measure_parts(
     parts: dict[str, Callable[[], object]] = {
         "feature network": lambda: model.encode(key),
         "flow network": lambda: model.flow_network(current, prepared),
-        "warp and scale": lambda: carry(features, flow, scale),
+        "warp and scale": lambda: warp_and_scale(features, flow, scale),
         "tail": lambda: model.tail(features),
         **{
             f"head, {name}": partial(head.predict, deep, size, size)

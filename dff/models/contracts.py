@@ -15,7 +15,6 @@ class FeatureNetwork(Protocol):
 
     def __call__(self, image: Tensor) -> Tensor:
         """Image (B, 3, H, W), RGB in [0, 1] -> features (B, C, H/16, W/16), rounded up."""
-        ...
 
 
 class FlowNetwork(Protocol):
@@ -29,7 +28,6 @@ class FlowNetwork(Protocol):
 
         The flow is that from the current to the key frame, channel 0 = x, in feature pixels.
         """
-        ...
 
 
 class Head(Protocol):
@@ -37,7 +35,6 @@ class Head(Protocol):
 
     def __call__(self, features: Tensor) -> Any:
         """Its layers alone, which `complexity` counts; features (B, C, h, w)."""
-        ...
 
     def loss(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The parts of the loss, scalars to be summed; one of them is `train/loss_NAME` in the log.
@@ -45,7 +42,6 @@ class Head(Protocol):
         Even over nothing a part is computed from the features: DDP wants each gradient each step.
         `targets` is a batch of pairs, see `Pair` in `dff.data.samples`.
         """
-        ...
 
     def predict(self, features: Tensor, size: tuple[int, int], frame: tuple[int, int]) -> Tensor:
         """The result of each image, (B, ...).
@@ -55,7 +51,6 @@ class Head(Protocol):
             size: Height and width of the images that the results are for.
             frame: Those of the frames that the networks saw, resized from these images.
         """
-        ...
 
 
 class Measure(NamedTuple):
@@ -90,14 +85,12 @@ class Accuracy(Protocol):
             found: Results (B, ...) of images of the size of the truth.
             batch: The same rows of a batch of pairs, without the frames.
         """
-        ...
 
     def result(self, counted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All that was counted -> `by_gap` (gaps,), `by_class` (classes,), NaN where unknown.
 
         Beside them (gaps,) for each of the measure's groups that anything is known of.
         """
-        ...
 
 
 class Panel(NamedTuple):
@@ -119,15 +112,12 @@ class ResultFiles(Protocol):
 
     def write(self, interval: Mapping[str, Any], found: Tensor) -> None:
         """Adds the results (n, ...) of the frames of an `Interval` (`dff.data.samples`)."""
-        ...
 
     def close(self) -> None:
         """Writes what is left; from here on the files are whole."""
-        ...
 
     def abort(self) -> None:
         """Removes what has been written, as far as the disk allows it."""
-        ...
 
 
 class Task(Protocol):
@@ -146,11 +136,9 @@ class Task(Protocol):
 
     def head(self, channels: int) -> nn.Module:
         """A `Head` for features of so many channels."""
-        ...
 
     def accuracy(self, gaps: Sequence[int]) -> Accuracy:
         """What counts the accuracy at each of some gaps."""
-        ...
 
     def cut(self, channels: int) -> tuple[nn.Module, nn.Module, int] | None:
         """The head in two, for scores to be propagated (split point 0 of Table 5); None: it cannot.

@@ -8,7 +8,7 @@ from torch import nn
 from dff.inference.tasks.choice import tasks_of
 from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
-from dff.models.dff import DeepFeatureFlow, carry
+from dff.models.dff import DeepFeatureFlow, warp_and_scale
 from dff.models.heads.segmentation import SegmentationHead
 from dff.models.warp import warp
 
@@ -89,12 +89,16 @@ def test_a_hand_made_flow_serves():
 def test_each_way_leaves_out_its_part():
     features, scale = torch.rand(1, 4, 5, 6), torch.rand(1, 4, 5, 6)
     flow = torch.randn(1, 2, 5, 6)
-    torch.testing.assert_close(carry(features, flow, scale, "full"), warp(features, flow) * scale)
-    torch.testing.assert_close(carry(features, flow, scale, "no_scale"), warp(features, flow))
-    torch.testing.assert_close(carry(features, flow, scale, "no_flow"), features * scale)
-    torch.testing.assert_close(carry(features, flow, scale, "copy"), features)
+    torch.testing.assert_close(
+        warp_and_scale(features, flow, scale, "full"), warp(features, flow) * scale
+    )
+    torch.testing.assert_close(
+        warp_and_scale(features, flow, scale, "no_scale"), warp(features, flow)
+    )
+    torch.testing.assert_close(warp_and_scale(features, flow, scale, "no_flow"), features * scale)
+    torch.testing.assert_close(warp_and_scale(features, flow, scale, "copy"), features)
     with pytest.raises(ValueError, match=r"'half'.*full, no_scale, no_flow, copy"):
-        carry(features, flow, scale, "half")
+        warp_and_scale(features, flow, scale, "half")
 
 
 def test_copy_does_not_run_the_flow_network():

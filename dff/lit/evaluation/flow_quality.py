@@ -14,11 +14,11 @@ from dff.inference.recognizer import size_of
 from dff.lit.metrics.accuracy import truth_size
 from dff.lit.metrics.gaps import GapEndPointError, flow_in_image_pixels, owned_by_rank
 from dff.lit.module import LitDFF
-from dff.models.dff import Propagation, carry
+from dff.models.dff import Propagation, warp_and_scale
 
 AREAS = ("all", "border", "occluded")
 """Where is measured: everywhere; near a change of class; where the key frame does not show it."""
-WAYS: tuple[Propagation, ...] = ("copy", "no_scale", "full")
+MODES: tuple[Propagation, ...] = ("copy", "no_scale", "full")
 
 
 def border_band(mask: Tensor, width: int = 8) -> Tensor:
@@ -126,12 +126,12 @@ class FlowQuality(nn.Module):
 
     Args:
         gaps: The gaps that are evaluated, 1 or more each: a key frame has no flow.
-        ways: How features are carried.
+        modes: How features are carried.
         border: Pixels on each side of a change of class that are its border; 8 is half a cell.
     """
 
     def __init__(
-        self, gaps: Sequence[int], ways: Sequence[Propagation] = WAYS, border: int = 8
+        self, gaps: Sequence[int], modes: Sequence[Propagation] = MODES, border: int = 8
     ) -> None:
         super().__init__()
         if not gaps or min(gaps) < 1:
@@ -142,7 +142,7 @@ class FlowQuality(nn.Module):
             raise ValueError(f"a border of {border} pixels: wanted 1 or more on each side")
         self.gaps, self.border = list(gaps), border
         errors = nn.ModuleDict({area: GapEndPointError(self.gaps) for area in AREAS})
-        cosines = nn.ModuleDict({how: GapMean(self.gaps, len(AREAS)) for how in ways})
+        cosines = nn.ModuleDict({mode: GapMean(self.gaps, len(AREAS)) for mode in modes})
         shares = nn.ModuleDict({area: GapMean(self.gaps, 1) for area in AREAS})
         # a ModuleDict does not tell what modules it holds
         self.errors = cast("Mapping[str, GapEndPointError]", errors)
@@ -175,8 +175,8 @@ class FlowQuality(nn.Module):
             self.shares[area].update(areas[:, number], areas[:, :1], gap)
             self.errors[area].update(pixels, truth, known & areas[:, number], gap)
         cells = cells_of(areas, size_of(own))
-        for how, metric in self.cosines.items():
-            carried = features if how == "copy" else carry(features, flow, scale, how)
+        for mode, metric in self.cosines.items():
+            carried = features if mode == "copy" else warp_and_scale(features, flow, scale, mode)
             # The rounding that is left of features from just outside has a direction, but no size.
             cosine = F.cosine_similarity(carried.float(), own.float(), dim=1, eps=1e-4)
             metric.update(cosine, cells, gap)
@@ -185,7 +185,7 @@ class FlowQuality(nn.Module):
         """Tensors (gaps,) float64 by area, NaN where nothing was counted.
 
         Returns:
-            `share` (of the pixels), `epe`, `epe_zero` (of zero flow), and each way of carrying with
+            `share` (of the pixels), `epe`, `epe_zero` (of zero flow), and each mode with
             its cosine, `cosine_full` and so on; each of them by area.
         """
         result: dict[str, dict[str, Tensor]] = {"share": {}, "epe": {}, "epe_zero": {}}
@@ -194,8 +194,8 @@ class FlowQuality(nn.Module):
             # torchmetrics makes a scalar of the one value of one gap
             result["share"][area] = self.shares[area].compute().reshape(-1)
             result["epe"][area], result["epe_zero"][area] = error, zero_error
-        for how, metric in self.cosines.items():
-            result[f"cosine_{how}"] = dict(zip(AREAS, metric.compute(), strict=True))
+        for mode, metric in self.cosines.items():
+            result[f"cosine_{mode}"] = dict(zip(AREAS, metric.compute(), strict=True))
         return {
             name: {area: values.cpu() for area, values in by_area.items()}
             for name, by_area in result.items()

@@ -97,11 +97,11 @@ class VideoPredictor(L.Callback):
 
     def _accuracy(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
         gaps, data = list(range(max(self.key_durations))), _data_of(trainer)
-        ways: tuple[Propagation, ...] = ("full", *(ABLATIONS if self.ablations else ()))
+        modes: tuple[Propagation, ...] = ("full", *(ABLATIONS if self.ablations else ()))
         share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
         loader = data.evaluation_pairs(gaps, with_flow=self.ablations, **share)
         batches = batches_on(module.device, data, loader)
-        return schedule_accuracy(module, batches, gaps, ways, with_flow=self.ablations)
+        return schedule_accuracy(module, batches, gaps, modes, with_flow=self.ablations)
 
     def _speed(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
         frames, decode_seconds = _data_of(trainer).held_out_frames(max(self.key_durations))

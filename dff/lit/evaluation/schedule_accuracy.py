@@ -1,4 +1,4 @@
-"""Accuracy of the fixed key schedule (paper, Sec. 5): all ways to propagate over the same pairs."""
+"""Accuracy of the fixed key schedule (paper, Sec. 5), in every mode of propagation."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import GapAccuracy, truth_size
 from dff.lit.metrics.gaps import GapEndPointError, flow_in_image_pixels
 from dff.lit.module import LitDFF
-from dff.models.dff import Propagation, carry
+from dff.models.dff import Propagation, warp_and_scale
 
 
 @torch.inference_mode()
@@ -20,24 +20,24 @@ def schedule_accuracy(
     module: LitDFF,
     batches: Iterable[dict[str, Any]],
     gaps: Sequence[int],
-    ways: Sequence[Propagation] = ("full",),
+    modes: Sequence[Propagation] = ("full",),
     with_flow: bool = False,
 ) -> dict[str, Any]:
     """Accuracy of a model by gap.
 
-    For one way and no flow, the model's own `forward` gives the features, whatever it is; otherwise
-    its flow is found once for all ways.
+    For one mode and no flow, the model's own `forward` gives the features, whatever it is;
+    otherwise its flow is found once for all modes.
 
     Args:
         module: In eval mode.
         batches: Of pairs, on the module's device, frames in [0, 1]; see `batches_on`.
         gaps: Of the pairs.
-        ways: How features travel. "full" is the method, the others leave a part out.
+        modes: How features travel. "full" is the method, the others leave a part out.
         with_flow: Also the end-point error; the pairs then have `flow` and `flow_known`.
 
     Returns:
-        For the measure of each task (`miou`, `map`) the ways, each a list by gap, and the groups of
-        "full" where anything is known of them; `epe` and `epe_zero` by gap, in image pixels. NaN
+        For the measure of each task (`miou`, `map`) the modes, each a list by gap, and the groups
+        of "full" where anything is known of them; `epe` and `epe_zero` by gap, in image pixels. NaN
         where nothing was counted. `map_runs` is the mAP of one run over whole snippets from their
         first frame on, ImageNet VID's own protocol, for the key durations 1, 2, .. that the gaps
         allow; NaN where the labelled frames lie at some offsets twice as often as at others, for it
@@ -49,25 +49,25 @@ def schedule_accuracy(
     runs = GapAccuracy(with_runs, durations).to(module.device)
     numbers = torch.arange(len(durations), device=module.device)
     offsets = torch.zeros_like(numbers).repeat(len(durations), 1)
-    accuracy = {how: GapAccuracy(module.tasks, gaps).to(module.device) for how in ways}
+    accuracy = {mode: GapAccuracy(module.tasks, gaps).to(module.device) for mode in modes}
     errors = GapEndPointError(gaps).to(module.device)
     for batch in batches:
         key, current, gap = batch["key"], batch["current"], batch["gap"]
         frame, size = size_of(current), truth_size(batch)
         every = torch.ones_like(gap, dtype=torch.bool)
-        shared = len(ways) > 1 or with_flow
+        shared = len(modes) > 1 or with_flow
         if shared:
             features = model.encode(key)
             flow, scale = model.flow_network(current, key)
             is_key = (gap == 0).view(-1, 1, 1, 1)
-        for how in ways:
+        for mode in modes:
             if shared:
-                carried = torch.where(is_key, features, carry(features, flow, scale, how))
+                carried = torch.where(is_key, features, warp_and_scale(features, flow, scale, mode))
             else:
-                carried = model(key, current, gap, how)
+                carried = model(key, current, gap, mode)
             found = model.predict(carried, size, frame)
-            accuracy[how].update(found, batch, every)
-            if with_runs and how == "full":
+            accuracy[mode].update(found, batch, every)
+            if with_runs and mode == "full":
                 for row, duration in enumerate(durations):
                     counted = batch | {"gap": torch.full_like(gap, duration)}
                     taken = gap == batch["place"] % duration
@@ -78,12 +78,12 @@ def schedule_accuracy(
             errors.update(flow, batch["flow"], batch["flow_known"], gap)
     measures = {name: task.measure for name, task in module.tasks.items()}
     report: dict[str, Any] = {measure.name: {} for measure in measures.values()}
-    for how, counts in accuracy.items():
+    for mode, counts in accuracy.items():
         for head, result in counts.compute().items():
-            by_way = report[measures[head].name]
-            by_way[how] = result["by_gap"].tolist()
-            for group in [g for g in measures[head].groups if g in result and how == "full"]:
-                by_way[group] = result[group].tolist()
+            by_mode = report[measures[head].name]
+            by_mode[mode] = result["by_gap"].tolist()
+            for group in [g for g in measures[head].groups if g in result and mode == "full"]:
+                by_mode[group] = result[group].tolist()
     for head, result in runs.compute().items():
         even = _evenly_covered(offsets)
         report[f"{measures[head].name}_runs"] = result["by_gap"].where(even, math.nan).tolist()
@@ -119,7 +119,7 @@ def at_key_duration(accuracy: dict[str, Any], key_duration: int) -> dict[str, fl
     """What `schedule_accuracy` found for one key duration: means over the offsets 0 .. l - 1.
 
     Returns:
-        `miou_mean`, `miou_worst` (of the offsets), `copy_miou_mean` and so on for each way and
+        `miou_mean`, `miou_worst` (of the offsets), `copy_miou_mean` and so on for each mode and
         motion group; `map_mean` likewise; `map_run`; `epe` and `epe_zero`. None where nothing was
         counted.
     """
@@ -128,8 +128,8 @@ def at_key_duration(accuracy: dict[str, Any], key_duration: int) -> dict[str, fl
         by_gap = accuracy[name]
         known = _known(by_gap["full"][:key_duration])  # an offset may lack pairs
         row |= {f"{name}_mean": _mean(known), f"{name}_worst": min(known, default=None)}
-        for how in by_gap.keys() - {"full"}:  # ablations, and groups by motion
-            row[f"{how}_{name}_mean"] = _mean(_known(by_gap[how][:key_duration]))
+        for mode in by_gap.keys() - {"full"}:  # ablations, and groups by motion
+            row[f"{mode}_{name}_mean"] = _mean(_known(by_gap[mode][:key_duration]))
         if f"{name}_runs" in accuracy:  # of the network on each frame there is one alone
             row[f"{name}_run"] = _mean(_known(accuracy[f"{name}_runs"][:key_duration][-1:]))
     for name in ("epe", "epe_zero"):  # at gap 0 there is no flow to be wrong

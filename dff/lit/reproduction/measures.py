@@ -77,14 +77,14 @@ def evaluate_variant(
     started = time.perf_counter()
     wanted = [0] if variant == FRAME else list(range(gaps))
     with_flow = variant.refreshed is None and variant != FRAME
-    ways: tuple[Propagation, ...] = ("full",)
+    modes: tuple[Propagation, ...] = ("full",)
     if with_flow:  # a hand-made flow has no scale field
-        ways += ABLATIONS if variant.learned_flow else ("copy",)
+        modes += ABLATIONS if variant.learned_flow else ("copy",)
     pairs = _pairs(data, wanted, with_flow)
     kept = pairs if every == 1 else Subset(pairs, _every(pairs.entries, every))
     loader = tqdm(evaluation_loader(data, kept), desc=variant.name, disable=None, leave=False)
     accuracy = schedule_accuracy(
-        module, batches_on(module.device, data, loader), wanted, ways, with_flow
+        module, batches_on(module.device, data, loader), wanted, modes, with_flow
     )
     seconds = time.perf_counter() - started
     return {"accuracy": accuracy, "pairs": len(kept), "all_pairs": len(pairs), "seconds": seconds}

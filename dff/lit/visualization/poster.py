@@ -14,7 +14,7 @@ from dff.inference.results.drawing import colour_flow, overlay
 from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.metrics.gaps import flow_in_image_pixels
 from dff.lit.module import LitDFF
-from dff.models.dff import carry
+from dff.models.dff import warp_and_scale
 
 
 @torch.inference_mode()
@@ -52,7 +52,7 @@ def draw_poster(
             flows.append(torch.zeros(1, 2, *size, device=key_frame.device))
         else:
             flow, scale = model.flow_network(frame, key_frame)
-            features = carry(features, flow, scale)
+            features = warp_and_scale(features, flow, scale)
             flows.append(flow_in_image_pixels(flow, size))
         labels = model.predict(features, size)[task.name]
         shown = (frame * 255).byte()

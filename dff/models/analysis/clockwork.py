@@ -71,7 +71,7 @@ class Clockwork(nn.Module):
         return key
 
     def propagate(
-        self, features: Tensor, key: Tensor, current: Tensor, how: Propagation = "full"
+        self, features: Tensor, key: Tensor, current: Tensor, mode: Propagation = "full"
     ) -> Tensor:
         """Features (B, C, h, w) of a current frame (B, 3, H, W), from what `encode` gave."""
         if self.refreshed == 0:
@@ -86,10 +86,10 @@ class Clockwork(nn.Module):
         return self._reduce(x)
 
     def forward(
-        self, key: Tensor, current: Tensor, gap: Tensor, how: Propagation = "full"
+        self, key: Tensor, current: Tensor, gap: Tensor, mode: Propagation = "full"
     ) -> Tensor:
         """Features of the current frames of a batch of pairs; at gap 0 the per-frame network's."""
-        return self.propagate(self.encode(key), key, current, how)
+        return self.propagate(self.encode(key), key, current, mode)
 
     def predict(
         self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None

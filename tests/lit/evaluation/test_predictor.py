@@ -41,8 +41,8 @@ def test_the_report_has_what_was_promised(report_and_folder):
     for row in report["rows"]:
         assert row["miou_worst"] <= row["miou_mean"]
         assert row["ratio"] == pytest.approx(row["speedup"] / row["speedup_eq7"])
-        for how in ("copy", "no_scale", "no_flow"):
-            assert 0 <= row[f"{how}_miou_mean"] <= 1
+        for mode in ("copy", "no_scale", "no_flow"):
+            assert 0 <= row[f"{mode}_miou_mean"] <= 1
     assert report["rows"][0]["speedup"] == 1 and report["rows"][0]["ms_current"] is None
     assert report["frame_miou"] == report["rows"][0]["miou_mean"]
     assert json.loads((folder / "video_predictor.json").read_text())["rows"] == report["rows"]
@@ -55,7 +55,7 @@ def test_the_mean_is_over_the_offsets_and_key_frames_are_alike_for_all_ways(repo
     by_gap = report["miou_by_gap"]
     assert report["rows"][2]["miou_mean"] == pytest.approx(sum(by_gap["full"][:5]) / 5)
     assert report["rows"][1]["copy_miou_mean"] == pytest.approx(sum(by_gap["copy"][:2]) / 2)
-    assert len({by_gap[how][0] for how in by_gap}) == 1
+    assert len({by_gap[mode][0] for mode in by_gap}) == 1
 
 
 def test_an_untrained_scale_field_is_1_and_changes_nothing(report_and_folder):

@@ -39,10 +39,10 @@ def test_any_model_serves_and_copying_is_copying(small_module, small_streets):
     """The way `copy` of a model, and a model that holds all stages, count the same."""
     module, data, gaps = small_module().eval(), small_streets(val_every=6), [0, 4]
 
-    def count(*ways, flow=False):
+    def count(*modes, flow=False):
         loader = data.evaluation_pairs(gaps, with_flow=flow)
         batches = batches_on(torch.device("cpu"), data, loader)
-        return schedule_accuracy(module, batches, gaps, ways, flow)
+        return schedule_accuracy(module, batches, gaps, modes, flow)
 
     both = count("full", "copy", flow=True)
     assert both["epe_zero"][0] == 0 < both["epe_zero"][1]
@@ -58,7 +58,7 @@ def one_snippet(places, gaps):
     box = torch.tensor([10.0, 10.0, 60.0, 60.0])
 
     class Model:
-        def __call__(self, key, current, gap, how):
+        def __call__(self, key, current, gap, mode):
             return (current[:, 0, 0, 0] + gap) % 2 == 0
 
         def predict(self, found, size, frame):
