@@ -3,6 +3,7 @@
 Whatever has the methods serves. A task inherits from `Task` for the answers that it does not give.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -134,9 +135,11 @@ class Task(Protocol):
     classes: Sequence[str] = ()
     suffixes: tuple[str, ...] = ()
 
+    @abstractmethod
     def head(self, channels: int) -> nn.Module:
         """A `Head` for features of so many channels."""
 
+    @abstractmethod
     def accuracy(self, gaps: Sequence[int]) -> Accuracy:
         """What counts the accuracy at each of some gaps."""
 
