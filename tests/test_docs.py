@@ -85,22 +85,30 @@ def test_python_blocks_run_one_after_the_other(page, after_the_demo, monkeypatch
             exec(compile(block, file, "exec"), vars(module))
             monkeypatch.setitem(sys.modules, dotted, module)
             parent, _, leaf = dotted.rpartition(".")
-            monkeypatch.setattr(importlib.import_module(parent), leaf, module, raising=False)
+            if parent:
+                monkeypatch.setattr(importlib.import_module(parent), leaf, module, raising=False)
     if page.name == "extending.md":
         check_examples()
 
 
 def check_examples():
-    from dff.models.borders import BorderHead
-    from dff.models.farneback import FarnebackFlow
+    from borders import LitBorders
+    from dff.models.flow.farneback import FarnebackFlow
 
     from dff.models.schedule import ChangeSchedule
 
-    head, features = BorderHead(4), torch.rand(2, 4, 4, 6)
-    mask = torch.zeros(2, 64, 96, dtype=torch.uint8)
-    head.loss(features, {"mask": mask})["borders"].backward()
+    heads = {"segmentation": 1.0, "borders": 0.5}
+    module = LitBorders("resnet18", "flownet_half", feature_channels=4, heads=heads)
+    task, head = module.tasks["borders"], module.model.heads["borders"]
+    features = torch.rand(2, 4, 4, 6)
+    batch = {"mask": torch.zeros(2, 64, 96, dtype=torch.uint8), "gap": torch.tensor([0, 4])}
+    head.loss(features, batch)["borders"].backward()
     assert all(p.grad is not None for p in head.parameters())
-    assert head.predict(features, (64, 96)).shape == (2, 64, 96)
+    found = head.predict(features, (64, 96))
+    assert found.shape == (2, 64, 96)
+    accuracy = task.accuracy([0, 4])
+    right = accuracy.result(accuracy.count(found, batch))["by_gap"]
+    torch.testing.assert_close(right, (found == 0).flatten(1).float().mean(1))
     schedule, dark = ChangeSchedule(longest=3), torch.zeros(1, 3, 64, 64)
     frames = [dark, dark, dark + 0.5, dark + 0.5, dark + 0.5, dark + 0.5]
     asked = [schedule.is_key(index, frame) for index, frame in enumerate(frames)]
