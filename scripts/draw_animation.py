@@ -54,10 +54,11 @@ def main() -> None:
         draw_streets(folder, settings, workers=1)
         (snippet,) = find_snippets(folder, "val")
         truth = truth_for(folder, "val", snippet.name)
+        assert truth is not None  # it was drawn with the streets
         pictures = draw(snippet, truth, FixedSchedule(args.key_duration))
     animation = cv2.Animation()
     animation.frames = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
-    animation.durations = np.full(len(pictures), 1000 // args.fps)
+    animation.durations = [1000 // args.fps] * len(pictures)
     args.file.parent.mkdir(parents=True, exist_ok=True)
     quality = [cv2.IMWRITE_WEBP_QUALITY, args.quality]
     if not cv2.imwriteanimation(str(args.file), animation, quality):

@@ -67,13 +67,13 @@ def check_masks(
             f"without a class): {cure}"
         )
     if held.sum() == 1 < len(classes) and ignored and not held_out:
-        (only,) = np.flatnonzero(held)
+        only = int(np.flatnonzero(held)[0])
         raise SampleError(
             f"the {len(files)} masks hold no class but {only} ({classes[only]}), and "
             f"{100 * ignored:.3g} % of their pixels are {IGNORED}, which means ignored, so nothing "
             f"else could be learned: {cure}"
         )
-    missing = [f"{n} ({classes[n]})" for n in np.flatnonzero(~held)]
+    missing = [f"{n} ({classes[n]})" for n in np.flatnonzero(~held).tolist()]
     if not missing or (held_out and held.sum() > 1):
         return ""
     which = f"of the {len(files)} masks"

@@ -74,7 +74,10 @@ def _labelled(
 ) -> Arrays:
     """A labelled frame with its labels."""
     path = snippet.frames[current]
-    boxes = snippet.boxes.boxes(current) if with_boxes else None
+    boxes = None
+    if with_boxes:
+        assert snippet.boxes is not None  # asked for where there are some
+        boxes = snippet.boxes.boxes(current)
     arrays = {}
     if boxes is not None and read_mask is None:
         frame = _read_fitting(path, boxes.frame_size)

@@ -72,10 +72,12 @@ class _Process:
         self._process.communicate()
 
     def call(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        into, out = self._process.stdin, self._process.stdout
+        assert into is not None and out is not None  # pipes
         try:
-            pickle.dump((function, arguments), self._process.stdin)
-            self._process.stdin.flush()
-            error = pickle.load(self._process.stdout)
+            pickle.dump((function, arguments), into)
+            into.flush()
+            error = pickle.load(out)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             code = self._process.wait()
             raise ChildProcessError(

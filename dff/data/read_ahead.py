@@ -4,7 +4,7 @@ import atexit
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 
@@ -67,7 +67,7 @@ class ReadAhead(Generic[Item]):
                 if item is _END:
                     return
                 room.release()
-                yield item
+                yield cast(Item, item)
                 del item  # else one more would be in memory while the next is waited for
         finally:
             atexit.unregister(stop)

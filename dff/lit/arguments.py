@@ -115,12 +115,14 @@ def _imported(path: str) -> type:
 
 
 def _subclasses(base: type) -> list[type]:
-    below = [c for child in base.__subclasses__() for c in (child, *_subclasses(child))]
+    children: list[type] = base.__subclasses__()
+    below = [c for child in children for c in (child, *_subclasses(child))]
     return [c for c in below if c.__module__.startswith("dff.")]
 
 
 def _settings(classes: Iterable[type]) -> list[str]:
     """What their constructors take; one that takes any hands them to that of its parent."""
-    makers = {m.__init__ for c in classes for m in c.__mro__ if m.__module__.startswith("dff.")}
+    family = {m for c in classes for m in c.__mro__ if m.__module__.startswith("dff.")}
+    makers = {m.__init__ for m in family}  # type: ignore[misc]  # of a class, not of its objects
     names = {name for maker in makers for name in inspect.signature(maker).parameters}
     return sorted(names - {"self", "args", "kwargs"})

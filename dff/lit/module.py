@@ -212,7 +212,7 @@ class LitDFF(optimizers.ClipsGradients):
             if lacking := [target for target in task.targets if target not in batch]:
                 raise ValueError(
                     f"the data has no {' and no '.join(lacking)}, of which the task {name} learns: "
-                    "take other data, or leave the task out of --model.heads"
+                    "take other data with --data, or train a model without it (--model.heads)"
                 )
 
     def on_predict_start(self) -> None:

@@ -42,7 +42,7 @@ def bf16_missing(accelerator: str = "auto") -> str | None:
 
 def _x86_has_bf16() -> bool | None:
     """None where this torch cannot tell."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     wanted = [capabilities.get(name) for name in ("avx512_bf16", "amx_bf16")]
     return None if None in wanted else any(wanted)
 

@@ -70,14 +70,15 @@ class Measure(NamedTuple):
 
 
 class Accuracy(Protocol):
-    """How accuracy by gap is counted: values in, values out, in any order and on any machine.
+    """How accuracy by gap is counted: values in, values out, in any order and on any machine."""
 
-    `sums`: zeros, which what a batch counts is added to. `rows`: no rows, (0, ...), which the rows
-    that a batch counts are appended to.
-    """
+    @property
+    def sums(self) -> Mapping[str, Tensor]:
+        """Zeros, which what a batch counts is added to."""
 
-    sums: Mapping[str, Tensor]
-    rows: Mapping[str, Tensor]
+    @property
+    def rows(self) -> Mapping[str, Tensor]:
+        """No rows, (0, ...), which the rows that a batch counts are appended to."""
 
     def count(self, found: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What a batch adds, by the names of `sums` and `rows`.

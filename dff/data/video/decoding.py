@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
+from typing import cast
 
 import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -120,7 +122,8 @@ def _decode_again(container: InputContainer, stream: VideoStream, times: deque[i
         container.seek(start, stream=stream)
     except av.FFmpegError:  # not every container has a way back
         return
-    decoder = CodecContext.create(stream.codec_context.codec, "r")
+    context = CodecContext.create(stream.codec_context.codec, "r")
+    decoder = cast(VideoCodecContext, context)
     decoder.extradata = stream.codec_context.extradata
     decoder.thread_count = 1
     started = False

@@ -1,6 +1,6 @@
 """Which way up a decoded frame is shown: the display matrix of a file, as players apply it."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -45,7 +45,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return Orientation()
-    a, b, _, c, d, *_ = np.frombuffer(data, np.int32).tolist()
+    a, b, _, c, d, *_ = np.frombuffer(cast("memoryview", data), np.int32).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
     return Orientation(True, c < 0, b < 0)

@@ -94,7 +94,8 @@ class VideoFile:
                 "record or export it again, or leave it out"
             )
         orientation = orientation_of(first)
-        self.size = (first.height, first.width)[:: -1 if orientation.transposed else 1]
+        sides = first.height, first.width
+        self.size = (sides[1], sides[0]) if orientation.transposed else sides
         self.pixel_aspect = 1 / aspect if orientation.transposed else aspect
         # decord takes the first of several streams, rotates but does not mirror, and takes BT.601
         # where the file names no matrix.

@@ -85,7 +85,7 @@ class FrameClock:
 def header_end(container: InputContainer, stream: VideoStream) -> float:
     """Returns where a video ends as its header says, in seconds of its timestamps, or infinity."""
     ends = []
-    if stream.duration:
+    if stream.duration and stream.time_base:
         ends.append(float(((stream.start_time or 0) + stream.duration) * stream.time_base))
     if container.duration:
         ends.append(((container.start_time or 0) + container.duration) / av.time_base)
@@ -120,7 +120,7 @@ def count_frames(container: InputContainer, stream: VideoStream) -> tuple[float,
                         last, after = stamp, packet.duration or 0
     except (av.FFmpegError, EOFError):
         pass  # told by whoever decodes the file
-    if last is not None and last > first:
+    if first is not None and last is not None and last > first and stream.time_base:
         shown = count if after else count - 1
         return shown / float((last + after - first) * stream.time_base), count
     return float(rate if rate and rate <= _LIKELY_FPS else DEFAULT_FPS), count or None

@@ -46,11 +46,19 @@ class Video(Protocol):
 
     path: str
     name: str
-    fps: float
     size: tuple[int, int]
     pixel_aspect: Fraction
-    frame_count: int | None
     frame_names: list[str] | None
+
+    @property
+    def fps(self) -> float:
+        """See above."""
+        ...
+
+    @property
+    def frame_count(self) -> int | None:
+        """See above."""
+        ...
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields each frame once, (H, W, 3) uint8 RGB; raises VideoError where it is damaged."""

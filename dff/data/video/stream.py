@@ -121,8 +121,10 @@ def _shown_stream(container: InputContainer) -> VideoStream | None:
     """The stream that FFmpeg and players take, but no cover picture of a song."""
     shown = [stream for stream in container.streams.video if not stream.disposition & _NOT_SHOWN]
     best = container.streams.best("video")
-    if best in shown or not shown:
-        return best if shown else None
+    if not shown:
+        return None
+    if isinstance(best, VideoStream) and best in shown:
+        return best
     return max(
         shown,
         key=lambda stream: (

@@ -36,7 +36,9 @@ def source_of(video: VideoInput) -> dict[str, Any]:
             continue
         size, modified = size + found.st_size, max(modified, found.st_mtime_ns)
     path, first = _where(video)
-    source = {"path": path, "first_frame": first, "bytes": size, "modified": modified}
+    source: dict[str, Any] = {
+        "path": path, "first_frame": first, "bytes": size, "modified": modified,
+    }  # fmt: skip
     if video.frames is not None and video.fps != FOLDER_FPS:
         source["fps"] = video.fps
     return source

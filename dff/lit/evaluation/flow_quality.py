@@ -185,8 +185,8 @@ class FlowQuality(nn.Module):
         """Tensors (gaps,) float64 by area, NaN where nothing was counted.
 
         Returns:
-            `share` (of the pixels), `epe`, `epe_zero` (of zero flow), and each mode with
-            its cosine, `cosine_full` and so on; each of them by area.
+            `share` (of the pixels), `epe`, `epe_zero` (of zero flow), and each mode with its
+            cosine, `cosine_full` and so on; each of them by area.
         """
         result: dict[str, dict[str, Tensor]] = {"share": {}, "epe": {}, "epe_zero": {}}
         for area in AREAS:

@@ -41,6 +41,7 @@ def draw_poster(
     size = size_of(key_frame)
     key, result = take_key(model, key_frame)
     task = module.tasks[Segmentation.name]
+    assert isinstance(task, Segmentation)
     copied = result[task.name]
     rows: dict[str, list[Tensor]] = {
         name: [] for name in ("frame", "flow", "result copied", "Deep Feature Flow", "truth")

@@ -8,6 +8,7 @@ import json
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         raise _error(path, str(error) or type(error).__name__) from error
 
 
-def _tensor(data: bytearray, start: int, entry: dict) -> Tensor:
+def _tensor(data: bytearray, start: int, entry: dict[str, Any]) -> Tensor:
     dtype = _DTYPES.get(entry["dtype"])
     if dtype is None:
         raise ValueError(f"a tensor of type {entry['dtype']}")

@@ -193,7 +193,7 @@ def _images_in(folder: Path) -> dict[str, str]:
     """Name without suffix -> suffix of each image; of one that is there twice, the .JPEG."""
     names = os.listdir(folder) if folder.is_dir() else []
     matches = filter(None, map(_FRAME.fullmatch, sorted(names, reverse=True)))
-    return dict(sorted((match.groups() for match in matches), key=_is_official))
+    return dict(sorted(((match[1], match[2]) for match in matches), key=_is_official))
 
 
 def _is_official(image: tuple[str, ...]) -> bool:
