@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_dff import SIZE, frames, small_model
+from networks import SIZE, frames, small_model
 
 from dff.inference.recognizer import recognize_interval, stream
 from dff.models.schedule import FixedSchedule

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import FRAMES, number_of, write_clip
 
-from dff.data.video.file import DEFAULT_FPS
+from dff.data.video.frame_times import DEFAULT_FPS
 from dff.data.video.sources import VideoError, VideoFile, find_videos
 
 ODD_NAMES = [

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_dff import SIZE, small_model
+from networks import SIZE, small_model
 
 from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_dff import SIZE, small_model
+from networks import SIZE, small_model
 
 from dff.inference.recognizer import recognize_interval
 from dff.inference.tasks.segmentation import Segmentation
