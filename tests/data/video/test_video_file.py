@@ -183,7 +183,7 @@ def within_index(path: Path) -> None:
         (without_index, r"index \(moov\) is missing.*cut short: copy it again"),
         (within_index, "codec of its pictures is unknown.*cut short.*copy it again"),
         (without_pictures, "has no pictures, only sound or data: give a file with video"),
-        (without_frames, "no frame|no pictures"),
+        (without_frames, "(no frame|no pictures|nothing in it can be read)"),
     ],
 )
 def test_an_unusable_file_says_what_is_wrong_and_what_to_do(make, message, tmp_path):
