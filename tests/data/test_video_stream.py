@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from clips import FRAMES, number_of, write_clip
 
+from dff.data.frame_times import DEFAULT_FPS
 from dff.data.video import VideoError, VideoFile, find_videos
-from dff.data.video_file import DEFAULT_FPS
 
 ODD_NAMES = [
     "2024-01-01T12:30:00.mp4",
