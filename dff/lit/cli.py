@@ -1,6 +1,8 @@
 """The command line of training, and how every script ends on a user's mistake."""
 
+import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -163,12 +165,14 @@ def run_script(main: Callable[[], int | None]) -> None:
     DFF_TRACEBACK=1 shows where a message came from. A process that was asked to end (SIGTERM) saves
     what it can and ends with 143.
     """
+    # Asked a second time, while it ends, it ends without what Python would say of it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
         code = main()
     except MISTAKES as error:
         if os.environ.get("DFF_TRACEBACK"):
             raise
-        print(f"error: {_last_words(error)}", file=sys.stderr)
+        print(f"error: {_last_words(_first(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -188,6 +192,8 @@ def run_script(main: Callable[[], int | None]) -> None:
         if "is killed by signal: Terminated" in words:
             _terminated()  # a cluster asks a job's loader processes too, and they end first
         fault = loader_fault(error)
+        if "PytorchStreamReader failed" in words:
+            fault = "a checkpoint was cut or replaced while it was read: run the command again"
         if fault is not None and not os.environ.get("DFF_TRACEBACK"):
             print(f"error: {fault}", file=sys.stderr)
             sys.exit(1)
@@ -205,6 +211,13 @@ def run_script(main: Callable[[], int | None]) -> None:
 def _terminated() -> NoReturn:
     print("terminated", file=sys.stderr)
     sys.exit(143)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What making a model or data has raised, without the settings that the parser adds to it."""
+    while "Does not validate against any" in str(error) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _last_words(error: Exception) -> str:
