@@ -117,7 +117,7 @@ def main() -> int:
     if trainer.is_global_zero:
         print(f"{len(open_videos) - len(failed)} videos predicted to {args.output}")
         for reason in failed.values():
-            print(f"not predicted to its end: {reason}", file=sys.stderr)
+            print(reason, file=sys.stderr)
     return 1 if failed else 0
 
 

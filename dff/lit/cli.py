@@ -1,6 +1,8 @@
 """The command line of training, and how every script ends on a user's mistake."""
 
+import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,15 +18,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from dff.data.files.whole_files import in_words
-from dff.lit import (
-    flow,  # noqa: F401  (so short names resolve)
-    module,  # noqa: F401  (so short names resolve)
-)
 from dff.lit.arguments import FitParser, config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
-from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
-from dff.lit.datamodules import flow_data  # noqa: F401  (so short names resolve)
+from dff.lit.datamodules.datasets import datasets as datamodules  # noqa: F401  (so short names resolve)
+from dff.lit.datamodules.datasets import flow_data  # noqa: F401  (so short names resolve)
 from dff.lit.divergence import StopsAtNaN
 from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor
@@ -168,12 +166,14 @@ def run_script(main: Callable[[], int | None]) -> None:
     DFF_TRACEBACK=1 shows where a message came from. A process that was asked to end (SIGTERM) saves
     what it can and ends with 143.
     """
+    # Asked a second time, while it ends, it ends without what Python would say of it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
         code = main()
     except MISTAKES as error:
         if os.environ.get("DFF_TRACEBACK"):
             raise
-        print(f"error: {_last_words(error)}", file=sys.stderr)
+        print(f"error: {_last_words(_first(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -193,6 +193,8 @@ def run_script(main: Callable[[], int | None]) -> None:
         if "is killed by signal: Terminated" in words:
             _terminated()  # a cluster asks a job's loader processes too, and they end first
         fault = loader_fault(error)
+        if "PytorchStreamReader failed" in words:
+            fault = "a checkpoint was cut or replaced while it was read: run the command again"
         if fault is not None and not os.environ.get("DFF_TRACEBACK"):
             print(f"error: {fault}", file=sys.stderr)
             sys.exit(1)
@@ -210,6 +212,13 @@ def run_script(main: Callable[[], int | None]) -> None:
 def _terminated() -> NoReturn:
     print("terminated", file=sys.stderr)
     sys.exit(143)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What making a model or data has raised, without the settings that the parser adds to it."""
+    while "Does not validate against any" in str(error) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _last_words(error: Exception) -> str:

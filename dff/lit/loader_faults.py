@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 
 _SHARED = re.compile(r"shared memory|Bus error|</torch_")
 _ENDED = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: (\w[\w ]*)|exited)")
@@ -14,7 +15,7 @@ def loader_fault(error: BaseException) -> str | None:
     Args:
         error: What a loader process has sent on, or what PyTorch says when one has died.
     """
-    words = f"{error}\n{error.__cause__ or ''}"
+    words = "\n".join(map(str, _chain(error)))
     if "Too many open files" in words or "received 0 items of ancdata" in words:
         return (
             "the loader processes have too many files open: allow more (ulimit -n 65536), "
@@ -40,6 +41,13 @@ def loader_fault(error: BaseException) -> str | None:
             "--data.num_workers lower, or take smaller frames"
         )
     return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those behind it: Lightning's own, when it clears up, may hide the first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _room() -> str:

@@ -156,15 +156,15 @@ class PredictionWriter(L.Callback):
             self._fail(video, batch, reason)
             return
         video.finish(batch, reason)
-        self._note(batch, f"{reason}; the results of {len(video.times)} frames are kept")
+        self._note(batch, "predicted in part", f"{reason}; {len(video.times)} frames are kept")
 
     def _fail(self, video: "_OpenVideo", batch: Interval, reason: str) -> None:
-        self._note(batch, reason)
+        self._note(batch, "not predicted", reason)
         video.abort()
 
-    def _note(self, batch: Interval, reason: str) -> None:
-        named = batch["path"] in reason
-        self.failed.setdefault(batch["name"], reason if named else f"{batch['path']}: {reason}")
+    def _note(self, batch: Interval, outcome: str, reason: str) -> None:
+        named = reason if batch["path"] in reason else f"{batch['path']}: {reason}"
+        self.failed.setdefault(batch["name"], f"{outcome}: {named}")
 
     def _told(self, error: OSError | ValueError) -> str:
         fault = error if isinstance(error, OSError) else error.__cause__

@@ -83,7 +83,7 @@ def open_stream(path: str, threads: int = 0) -> Iterator[tuple[InputContainer, V
         if stream is None:
             why = f"{path} has no pictures, only sound or data: give a file with video"
             if not len(container.streams):
-                why = f"{path}: nothing in it can be read: copy it again from its source"
+                why = f"{path} has no pictures, as nothing in it can be read: copy it again"
             raise VideoError(_missing_index(path) or why)
         if stream.codec_context is None:
             raise VideoError(

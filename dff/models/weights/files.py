@@ -59,7 +59,17 @@ def read_torch(
 
 def plain_names(state: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict without the names that torch.compile and DistributedDataParallel add."""
-    return {".".join(p for p in k.split(".") if p not in _WRAPPERS): v for k, v in state.items()}
+    return {".".join(_unwrapped(name.split("."))): value for name, value in state.items()}
+
+
+def names_within(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, but for the first part of a name: networks are found behind any prefix."""
+    split = {name: name.split(".") for name in state}
+    return {".".join([p[0], *_unwrapped(p[1:])]): state[name] for name, p in split.items()}
+
+
+def _unwrapped(parts: list[str]) -> list[str]:
+    return [part for part in parts if part not in _WRAPPERS]
 
 
 def check_finite(state: Mapping[str, Any], source: str | Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dff.models.heads.detection.rfcn import OFFICIAL_NAMES
-from dff.models.weights.files import check_finite, plain_names, read_torch
+from dff.models.weights.files import check_finite, names_within, read_torch
 from dff.models.weights.flow import convert_flownet
 from dff.models.weights.mxnet import is_params, read_params
 from dff.models.weights.safetensors import is_safetensors, read_safetensors
@@ -154,7 +154,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], list[str], Any
         ValueError: The file is no state dict, nor a checkpoint that holds one.
     """
     if Path(path).is_file() and is_safetensors(path):
-        return plain_names(read_safetensors(path)), [], None
+        return names_within(read_safetensors(path)), [], None
     cure = "give a .params or .safetensors file, or what torch.save wrote of a state_dict()"
     state = read_torch(path, "weights", cure)
     div_flow = state.get("div_flow") if isinstance(state, dict) else None
@@ -164,7 +164,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], list[str], Any
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no state dict: save network.state_dict() instead")
     named = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
-    return plain_names(named), [str(k) for k in state if k not in named], div_flow
+    return names_within(named), [str(k) for k in state if k not in named], div_flow
 
 
 def from_official(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], list[str]]:
