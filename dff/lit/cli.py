@@ -21,7 +21,7 @@ from dff.data.files.whole_files import in_words
 from dff.lit.arguments import FitParser, config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
-from dff.lit.datamodules.datasets import datasets as datamodules  # noqa: F401  (so short names resolve)
+from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
 from dff.lit.datamodules.datasets import flow_data  # noqa: F401  (so short names resolve)
 from dff.lit.divergence import StopsAtNaN
 from dff.lit.evaluation.flow_quality import FlowMonitor

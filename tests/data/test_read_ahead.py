@@ -100,6 +100,8 @@ BLOCKED = """
 import os, signal, sys, threading
 from dff.data.read_ahead import ReadAhead
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+
 def source():
     yield 1
     print("blocked", flush=True)
