@@ -18,11 +18,15 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from dff.data.files.whole_files import in_words
+from dff.lit import (
+    flow,  # noqa: F401  (so short names resolve)
+    module,  # noqa: F401  (so short names resolve)
+)
 from dff.lit.arguments import FitParser, config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
 from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
-from dff.lit.datamodules.datasets import flow_data  # noqa: F401  (so short names resolve)
+from dff.lit.datamodules import flow_data  # noqa: F401  (so short names resolve)
 from dff.lit.divergence import StopsAtNaN
 from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor

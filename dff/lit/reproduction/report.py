@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
 from dff.data.files.whole_files import whole_file, write_whole
-from dff.lit.reproduction.runs import tables
+from dff.lit.reproduction import tables
 from dff.lit.reproduction.tables import MEASURE, Row
 from dff.lit.reproduction.variants import Variant
 
