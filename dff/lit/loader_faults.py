@@ -1,5 +1,6 @@
 """What has ended the processes that load a training's data, in one sentence."""
 
+import errno
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,13 +16,20 @@ def loader_fault(error: BaseException) -> str | None:
     Args:
         error: What a loader process has sent on, or what PyTorch says when one has died.
     """
-    words = "\n".join(map(str, _chain(error)))
+    errors = list(_chain(error))
+    words = "\n".join(map(str, errors))
+    hidden = "iter(combined_loader)" in str(error) and [e for e in errors if isinstance(e, OSError)]
     if "Too many open files" in words or "received 0 items of ancdata" in words:
         return (
             "the loader processes have too many files open: allow more (ulimit -n 65536), "
             "or load in this process with --data.num_workers 0"
         )
-    if _SHARED.search(words):
+    if hidden and hidden[0].errno not in (errno.ENOSPC, errno.EMFILE):
+        return (
+            f"the loader processes cannot be started ({hidden[0].strerror or hidden[0]}): "
+            "load in this process with --data.num_workers 0"
+        )
+    if _SHARED.search(words) or hidden:
         return (
             f"the loader processes have too little shared memory{_room()}: give more of it "
             "(Docker: --shm-size 8g or --ipc=host), or load in this process with "

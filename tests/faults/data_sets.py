@@ -133,7 +133,7 @@ def several_sizes(place: Place) -> Command:
                 write_png(masks / f"{number:06d}.png", np.zeros((HEIGHT, 2 * WIDTH), np.uint8))
 
     return own_data(
-        *(place, change, "--data.val_batch_size=2", "--data.val_every=1"),
+        *(place, change, "--data.val_batch_size=3", "--data.val_every=1"),
         *("--trainer.limit_val_batches=99", "--trainer.val_check_interval=2"),
     )
 

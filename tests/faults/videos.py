@@ -122,7 +122,7 @@ BAD_VIDEOS: dict[str, tuple[Callable[[Path], None], str]] = {
     "without_index.mp4": (without_index, r"index \(moov\) is missing.*cut short: copy it again"),
     "within_index.mp4": (within_index, "cut short.*copy"),
     "sound_alone.mp4": (sound_alone, "has no pictures, only sound or data: give a file with"),
-    "no_frame.mkv": (no_frame, "no frame|no pictures|nothing in it|before the end of its first"),
+    "no_frame.mkv": (no_frame, "no frame|no pictures|is not a video|before the end of its first"),
     "too_small.mp4": (too_small, "frames of 48 x 96 pixels"),
     "spoilt_packet.mp4": (spoilt_packet, r"damaged after \d+ good frames.*copy the file again"),
     "zeroed_packet.mp4": (zeroed_packet, r"damaged after \d+ good frames.*copy the file again"),

@@ -59,6 +59,27 @@ def test_a_sentence_with_the_cure(error, said, capsys):
     assert re.search(said, last)
 
 
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (RuntimeError(FULL), SHARED),
+        (OSError(28, "No space left on device"), SHARED),
+        (OSError(24, "Too many open files"), "ulimit -n"),
+        (
+            PermissionError(13, "Permission denied"),
+            r"cannot be started \(Permission denied\): load",
+        ),
+    ],
+)
+def test_what_lightning_hides_when_it_clears_up_is_found(first, said):
+    with pytest.raises(RuntimeError) as told:
+        try:
+            raise first
+        finally:
+            raise RuntimeError("Please call `iter(combined_loader)` first.")
+    assert re.search(said, loader_fault(told.value))
+
+
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), RuntimeError("")])
 def test_other_errors_are_no_fault_of_the_loader(error):
     assert loader_fault(error) is None
