@@ -84,7 +84,7 @@ def pipe_for_a_video(place: Place) -> Command:
     setup = (
         "import time, dff.data.video.file as module\n"
         "def wait(*a, **k):\n    print('waiting', flush=True)\n    time.sleep(10**6)\n"
-        "module.VideoFile.__iter__ = wait\n"
+        "module.VideoFile.timed = wait\n"
     )
     return place.predict(place.clip, setup=setup)
 

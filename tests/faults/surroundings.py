@@ -64,7 +64,7 @@ def no_current_folder(place: Place) -> Command:
     (place.folder / "gone").mkdir()
     setup = f"import os; os.chdir('gone'); os.rmdir({str(place.folder / 'gone')!r})"
     words = place.predict(place.clip).words
-    words[words.index("out")] = str(place.out)
+    words[words.index("--output=out")] = f"--output={place.out}"
     return place.command(*words, setup=setup)
 
 
