@@ -111,7 +111,12 @@ class Scripts:
 
     def __exit__(self, *_: object) -> None:
         if self._server is not None:
-            self._server.communicate()
+            self._server.stdin.close()
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:  # another process has its input open, forked since
+                self._server.kill()
+                self._server.wait()
 
     def start(self, command: Command) -> Running:
         """Starts a command, beside others if there are any."""

@@ -104,8 +104,8 @@ def test_no_room_for_a_file(place, earlier, tmp_path, largest_file):
     largest_file(resource.RLIM_INFINITY)
     assert files_in(tmp_path) == before
     assert writer.failed == {
-        "a": f"{INPUT}: its results could not be written to {tmp_path} (File too large): "
-        "make room there, or give another folder with --output"
+        "a": f"not predicted: {INPUT}: its results could not be written to {tmp_path} "
+        "(File too large): make room there, or give another folder with --output"
     }
     write(again := PredictionWriter(tmp_path, {}, **settings))
     assert not again.failed and json.loads((tmp_path / "a.json").read_text())["frames"] == 24

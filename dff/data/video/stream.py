@@ -114,7 +114,8 @@ def _open(path: str) -> InputContainer:
 
 def _open_url(url: str, protocols: str = "file") -> InputContainer:
     # A play list may name addresses, and nothing else is read here than files.
-    return av.open(url, options={"protocol_whitelist": protocols})
+    # Titles and the like may be in any encoding, or damaged; nobody reads them.
+    return av.open(url, options={"protocol_whitelist": protocols}, metadata_errors="replace")
 
 
 def _shown_stream(container: InputContainer) -> VideoStream | None:

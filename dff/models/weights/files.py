@@ -135,7 +135,7 @@ def _what_the_archive_is(path: Path, error: Exception) -> tuple[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):  # of other versions
         return "it is cut short or damaged", _AGAIN
     if any("/code/" in name or name.endswith("constants.pkl") for name in names):
         return (

@@ -159,7 +159,9 @@ def load_index(path: Path) -> VidIndex | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return VidIndex(**{name: file[name] for name in VidIndex.__dataclass_fields__})
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, KeyError, zlib.error):
+        return None
+    except (zipfile.BadZipFile, NotImplementedError):  # the latter where its version is damaged
         return None
 
 
