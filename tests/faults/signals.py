@@ -37,7 +37,7 @@ def at_random(number: int, seed: int, longest: float) -> During:
 
 def kill_a_loader(running: Running, place: Place) -> None:
     """Kills one of the processes that a training loads its data with, once it trains."""
-    when("train/loss", 0)(running, place)
+    when("train/loss", 0, 1.0)(running, place)  # some steps on, as the first may not count yet
     loaders = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     os.kill(int(loaders[-1]), SIGKILL)
 
