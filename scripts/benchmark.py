@@ -7,18 +7,23 @@ python scripts/benchmark.py --feature_network resnet101 --flow_network flownet -
 
 import argparse
 import json
+import sys
+import time
 from pathlib import Path
 from typing import get_args
 
 import torch
 
+from dff.data.files.whole_files import write_whole
+from dff.inference.deploy.deployment import deploy
+from dff.inference.deploy.memory import keep_memory
+from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
+from dff.inference.tasks.choice import NAMES, tasks_of
 from dff.lit.cli import run_script
-from dff.lit.memory import keep_memory
-from dff.lit.predictor import schedule_rows, table
-from dff.lit.speed import measure_intervals, measure_parts, measure_peak, measure_speed
-from dff.models import presets
-from dff.models.complexity import complexity
-from dff.models.deployment import deploy
+from dff.lit.evaluation.predictor import schedule_rows, table
+from dff.lit.precision import usable_precision
+from dff.models import build
+from dff.models.analysis.complexity import complexity
 from dff.models.schedule import FixedSchedule
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,11 +35,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--feature_network", choices=get_args(presets.FeatureNetworkName), default="resnet101"
+        "--feature_network", choices=get_args(build.FeatureNetworkName), default="resnet101"
     )
-    parser.add_argument("--flow_network", choices=get_args(presets.FlowName), default="flownet")
+    parser.add_argument("--flow_network", choices=get_args(build.FlowName), default="flownet")
     parser.add_argument("--feature_channels", type=int, default=1024)
-    parser.add_argument("--task", choices=get_args(presets.HeadName), default="segmentation")
+    parser.add_argument("--task", choices=NAMES, default=NAMES[0])
     parser.add_argument("--task_layers", type=int, choices=[0, 1, 5, 12, 21], default=1)
     parser.add_argument("--size", type=int, nargs=2, default=[600, 1000], metavar=("H", "W"))
     parser.add_argument("--key_durations", type=int, nargs="+", default=[1, 5, 10])
@@ -58,10 +63,17 @@ def main() -> None:
     if args.keep_memory:
         keep_memory()
     device = usable_device(args.device)
-    features = presets.feature_network(args.feature_network, args.feature_channels)
-    plain = presets.deep_feature_flow(
-        features, args.flow_network, heads=[args.task], task_layers=args.task_layers
-    ).eval()
+    if args.precision == "bf16":
+        usable_precision("bf16", device.type)
+    started = time.perf_counter()
+
+    def tell(stage: str) -> None:
+        print(f"[{time.perf_counter() - started:.0f} s] {stage}", file=sys.stderr, flush=True)
+
+    features = build.feature_network(args.feature_network, args.feature_channels)
+    tasks = list(tasks_of({"heads": {args.task: 1.0}}).values())
+    plain = build.deep_feature_flow(features, args.flow_network, tasks, args.task_layers).eval()
+    tell("counting FLOPs")
     cost = complexity(plain, tuple(args.size))
     dtype = PRECISIONS[args.precision]
     durations = sorted({1, *args.key_durations})
@@ -69,20 +81,26 @@ def main() -> None:
     plain_ms = None
     if args.against_plain:
         last = max(durations)
+        tell("measuring the same networks, not rewritten")
         speed = measure_speed(plain.to(device), frames, [last], args.rounds)[0]
         plain_ms = {"ms_key": speed.ms_key, "ms_current": speed.ms_current}
+    tell("rewriting the networks for inference")
     model = deploy(plain.to(device, memory_format=torch.channels_last), dtype, args.compile)
     frames = [frame.contiguous(memory_format=torch.channels_last) for frame in frames]
+    tell(f"measuring frame by frame, {args.rounds} rounds at least")
     speeds = measure_speed(model, frames, durations, args.rounds, seconds=5)
     report = schedule_rows(speeds, cost) | {"size": args.size, "precision": args.precision}
+    tell("measuring whole intervals")
     together = measure_intervals(model, frames, durations, args.rounds, seconds=5)
     for row, fps in zip(report["rows"], together, strict=True):
         gained = fps / together[0]
         row |= {"fps_together": fps, "speedup_together": gained}
         row["ratio_together"] = gained / row["speedup_eq7"]
     print(table(report))
+    tell("measuring the parts")
     parts = measure_parts(model, frames * 2)
     print("ms of the parts: " + "; ".join(f"{name} {ms:.1f}" for name, ms in parts.items()))
+    tell("measuring a matrix product")
     peak = measure_peak(device, dtype)
     achieved = {}
     for kind, flops in (("key", cost.key_frame), ("current", cost.current_frame)):
@@ -98,7 +116,7 @@ def main() -> None:
     report |= {"parts": parts, "peak": peak, "achieved": achieved, "plain": plain_ms}
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_whole(args.json, json.dumps(report, indent=2) + "\n")
 
 
 def usable_device(name: str) -> torch.device:

@@ -17,10 +17,11 @@ from jsonargparse import ArgumentParser
 from torch.utils.data import DataLoader, Dataset
 
 from dff.data.collation import collate
+from dff.data.files.whole_files import write_whole
 from dff.data.pairs import worker_init
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.flow_data import FlowData
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.flow_data import FlowData
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 
@@ -52,7 +53,7 @@ def main() -> None:
     figures["ratio"] = limit and figures["loader_pairs_per_second"] / limit
     print(text(figures))
     if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
+        write_whole(Path(args.json), json.dumps(figures, indent=2) + "\n")
 
 
 def loader_rate(pairs: Dataset, draws: list[Any], batch_size: int) -> float:
@@ -81,7 +82,7 @@ def decoding(pairs: Dataset, draws: list[Any]) -> dict[str, Any]:
     little. Reading the files and checking them is no part of the decode limit.
     """
     worker_init(0)  # one thread, as in a loader process
-    decode, kinds = cv2.imdecode, Counter()
+    decode, kinds = cv2.imdecode, Counter[str]()
     making = decoding = 0.0
     for draw in draws:
         with patch.object(cv2, "imdecode", wraps=decode) as recorded:

@@ -5,15 +5,17 @@
     python scripts/convert_weights.py flownets_EPE1.951.pth.tar flownet.pth
 
 INPUT is a .params file with the arrays of Deep Feature Flow, of a ResNet or of FlowNet, or a
-PyTorch file with FlowNetS as FlowNetPytorch, mmtracking or MEGA name it. OUTPUT is a state dict
-with the names of a DeepFeatureFlow: `feature_network.`, `flow_network.` and `heads.detection.`.
-Each array is reported as used or left over; `rfcn_bbox_weight_test` and its bias are left over, for
-they are `rfcn_bbox_weight` times what the head multiplies by itself.
+PyTorch or .safetensors file with FlowNetS as FlowNetPytorch, mmtracking or MEGA name it, or with
+the names of a DeepFeatureFlow. OUTPUT is a state dict with the names of a DeepFeatureFlow:
+`feature_network.`, `flow_network.` and `heads.`. Each array is reported as used or left over;
+`rfcn_bbox_weight_test` and its bias are left over, for they are `rfcn_bbox_weight` times what the
+head multiplies by itself.
 An OUTPUT that ends in .ckpt is a checkpoint of the detection model for evaluate and predict.
 """
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,18 +25,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dff.data.imagenet_vid import CLASSES
+from dff.data.datasets.imagenet_vid.snippets import CLASSES
+from dff.inference.tasks.detection import Detection
 from dff.lit.module import LitDFF
-from dff.models.flow_weights import Channels, convert_flownet
-from dff.models.mxnet_params import is_params, read_params
-from dff.models.weights import from_official, official_name, read_state_dict
+from dff.models.weights.flow import Channels, convert_flownet
+from dff.models.weights.load import from_official, official_name, read_state_dict
+from dff.models.weights.mxnet import is_params, read_params
+
+_OUR_NAME = re.compile(r"(?:.+\.)?((?:feature_network|flow_network|heads)\..+)")
 
 
 def convert(source: Path, target: Path, channels: Channels | None = None) -> tuple[int, list[str]]:
     """Writes `target` whole or not at all.
 
     Args:
-        source: MXNet .params file, or a PyTorch file with FlowNetS.
+        source: MXNet .params file, or a PyTorch or .safetensors file with FlowNetS or our names.
         target: The state dict to write; its folder must exist.
         channels: Order of the channels that a PyTorch FlowNetS takes; None is that of its code.
 
@@ -87,11 +92,15 @@ def read(
         return state, used, left_over
     tensors, others, div_flow = read_state_dict(source)
     flow = convert_flownet(tensors, str(source), div_flow, channels)
+    names = {name: match[1] for name in tensors if (match := _OUR_NAME.fullmatch(name))}
+    if flow is None and names:
+        state = {ours: tensors[name] for name, ours in names.items()}
+        return state, names, [*(name for name in tensors if name not in names), *others]
     if flow is None:
         raise ValueError(
             f"{source} holds no FlowNetS as FlowNetPytorch, mmtracking or MEGA name it (it has "
             f"{', '.join(list(tensors)[:3])}): give such a file, or the authors' .params; what has "
-            "our names or torchvision's needs no conversion"
+            "torchvision's names needs no conversion"
         )
     print(f"FlowNetS as in {flow.title}, whose input is {flow.channels.upper()}")
     return flow.state, flow.used, [*flow.left_over, *others]
@@ -112,11 +121,11 @@ def checkpoint(state: dict[str, Tensor], source: Path) -> dict[str, Any]:
     module = LitDFF(
         feature_network="resnet101" if deep else "resnet50",
         flow_network="flownet",
-        heads={"detection": 1.0},
+        heads={Detection.name: 1.0},
         num_box_classes=classes,
     )
     if classes == len(CLASSES):
-        module.box_classes = list(CLASSES)
+        module.tasks[Detection.name].classes = list(CLASSES)
     try:
         missing, _ = module.model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -136,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=Path, help="MXNet .params or PyTorch file")
+    parser.add_argument("input", type=Path, help="MXNet .params, PyTorch or .safetensors file")
     parser.add_argument(
         "output", type=Path, help="state dict (.pth) or checkpoint (.ckpt) to write"
     )

@@ -13,46 +13,63 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from dff.data.cityscapes import read_train_ids
-from dff.data.images import read_image
+from dff.data.datasets.cityscapes import read_train_ids
+from dff.data.files.images import read_image
+from dff.data.files.whole_files import write_whole
 from dff.data.samples import Snippet
-from dff.data.streets import StreetSettings
-from dff.data.video_writer import VideoWriter
+from dff.data.synthetic.streets.dataset import StreetSettings
+from dff.data.video.writer import VideoWriter
 from dff.lit.checkpoints import last_checkpoint, load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import Streets, to_unit_range
-from dff.lit.poster import draw_poster
+from dff.lit.datamodules.datasets import Streets, to_unit_range
+from dff.lit.visualization.poster import draw_poster
 
 ROOT = Path(__file__).parents[1]
-CONFIG = {"segmentation": "demo", "detection": "demo_detection", "joint": "demo_joint"}
-SPEED_OF_STREETS = {"detection": 2.4, "joint": 2.4}
+SPEED_FOR_BOXES = 2.4
 """Boxes forgive what pixels do not: at the usual speed, copying them loses little."""
 ACCURACY = ("{}_mean", "{}_worst", "copy_{}_mean", "no_scale_{}_mean", "no_flow_{}_mean")
 SPEED = ("epe", "epe_zero", "fps", "speedup", "speedup_eq7")
 
 
+class Demo(NamedTuple):
+    """What differs between the demos of the tasks."""
+
+    config: str
+    speed: float = StreetSettings.speed
+    flags: tuple[str, ...] = ()
+    """Of the evaluation."""
+    poster: bool = False
+
+
+DEMOS = {
+    "segmentation": Demo("demo", poster=True),
+    "detection": Demo("demo_detection", SPEED_FOR_BOXES, ("--data.with_boxes", "true")),
+    "joint": Demo("demo_joint", SPEED_FOR_BOXES, ("--data.with_boxes", "true")),
+}
+
+
 def main() -> None:
     """Runs the scripts a user would run, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", choices=CONFIG, default="segmentation")
+    parser.add_argument("--task", choices=DEMOS, default="segmentation")
     parser.add_argument("--output", type=Path, help="default: runs/ and the name of the config")
     parser.add_argument("--videos", type=int, help="training videos to draw (default: the set's)")
     parser.add_argument("--steps", type=int, nargs=2, help="steps of the flow network and of DFF")
     args = parser.parse_args()
-    config = CONFIG[args.task]
+    demo = DEMOS[args.task]
+    config = demo.config
     args.output = args.output or Path("runs") / config
     started = time.perf_counter()
     if args.output.exists() and not (args.output / "demo_flow").is_dir():
         raise ValueError(f"{args.output} holds no demo: choose a new folder with --output")
     shutil.rmtree(args.output, ignore_errors=True)
     settings = ["--output", str(args.output), "--trainer.precision", fast_precision()]
-    speed = SPEED_OF_STREETS.get(args.task, StreetSettings.speed)
-    streets = ["--data.speed", str(speed)]
+    streets = ["--data.speed", str(demo.speed)]
     if args.videos:
         streets += ["--data.train_videos", str(args.videos)]
     settings += streets
@@ -67,19 +84,19 @@ def main() -> None:
     script(
         *("evaluate.py", str(model), "--data", "Streets", *streets, "--data.val_batch_size", "10"),
         *("--data.val_every", "3", "--ablations", "true", "--output", str(run.parent)),
-        *([] if args.task == "segmentation" else ["--data.with_boxes", "true"]),
+        *demo.flags,
     )
     shutil.copy(model, args.output / "model.ckpt")
     for name in ("video_predictor.json", "accuracy_speed.png"):
         shutil.copy(run / name, args.output / name)
     report = json.loads((run / "video_predictor.json").read_text())
     # Another seed than that of the training set, and longer videos.
-    fresh = Streets(train_videos=0, val_videos=2, val_frames=60, draw_seed=1, speed=speed)
+    fresh = Streets(train_videos=0, val_videos=2, val_frames=60, draw_seed=1, speed=demo.speed)
     held_out = fresh.snippets("val")
     video = args.output / "held_out.mp4"
     write_video(video, held_out[0])
     script("predict.py", str(model), str(video), "--output", str(args.output / "predictions"))
-    if args.task == "segmentation":
+    if demo.poster:
         write_poster(args.output / "poster.png", model, held_out[1], report)
     measures = [name for name in ("miou", "map") if f"frame_{name}" in report]
     columns = ["key_duration", *(c.format(m) for m in measures for c in ACCURACY), *SPEED]
@@ -88,7 +105,7 @@ def main() -> None:
         "rows": [{name: row[name] for name in columns} for row in report["rows"]],
         "seconds_total": time.perf_counter() - started,
     }
-    (args.output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(args.output / "summary.json", json.dumps(summary, indent=2) + "\n")
     print(f"{summary['seconds_total'] / 60:.1f} minutes; see {args.output}/summary.json")
 
 

@@ -3,7 +3,8 @@
 import argparse
 from dataclasses import fields
 
-from dff.data.streets import StreetSettings, draw_streets
+from dff.data.synthetic.streets.dataset import StreetSettings, draw_streets
+from dff.lit.cli import run_script
 
 
 def main() -> None:
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -9,19 +9,20 @@ With --flow_network, a hand-made flow takes the place of the checkpoint's flow n
 from typing import get_args
 
 import lightning as L
-from jsonargparse import ArgumentParser
-from lightning.pytorch.loggers import CSVLogger
 
+from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.predictor import VideoPredictor
-from dff.models.presets import HandMadeFlowName
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.evaluation.predictor import VideoPredictor
+from dff.lit.loggers.metrics_file import MetricsFile
+from dff.lit.precision import usable_precision
+from dff.models.build import HandMadeFlowName
 
 
 def main() -> None:
     """Prints the tables and writes them to the output folder."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
     parser.add_argument(
         "--flow_network",
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--precision", type=str, default="32-true")
     args = parser.parse_args()
+    usable_precision(args.precision, args.accelerator)
     module = load_model(args.checkpoint, args.flow_network)
     data = parser.instantiate(args).data
     trainer = L.Trainer(
@@ -44,7 +46,7 @@ def main() -> None:
         devices=args.devices,
         num_nodes=args.num_nodes,
         precision=args.precision,
-        logger=CSVLogger(args.output, name=None),
+        logger=MetricsFile(args.output, name=None),
         callbacks=[VideoPredictor(args.key_durations, args.ablations, seconds=5)],
     )
     trainer.validate(module, data)

@@ -11,18 +11,19 @@ import json
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
+from dff.data.files.whole_files import write_whole
+from dff.lit.arguments import Parser
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.flow_comparison import compare_flows, comparison_table, flow_function, title
-from dff.lit.flow_data import FlowData
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.flow_data import FlowData
+from dff.lit.evaluation.flow_comparison import compare_flows, comparison_table, flow_function, title
 
 
 def main() -> None:
     """Prints the table, and writes it with its figures to the output folder."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "flows", type=str, nargs="+", help="hand-made flows by name, or checkpoints of fit.py"
     )
@@ -44,8 +45,8 @@ def main() -> None:
     text = comparison_table(report)
     print(text)
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "flows.md").write_text(text + "\n")
-    (args.output / "flows.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_whole(args.output / "flows.md", text + "\n")
+    write_whole(args.output / "flows.json", json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from tqdm import tqdm
 
+from dff.data.files.whole_files import write_whole
+from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import PairData
-from dff.lit.flow_quality import FlowQuality
-from dff.lit.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
+from dff.lit.datamodules.datasets import PairData
+from dff.lit.evaluation.flow_quality import FlowQuality
+from dff.lit.evaluation.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
 
 
 def main() -> None:
     """Prints the table, and writes it with its figures and a picture to the output folder."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
     parser.add_argument(
         "--before",
@@ -52,9 +53,10 @@ def main() -> None:
     text = flow_table(report)
     print(text)
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "flow_quality.md").write_text(text + "\n")
+    write_whole(args.output / "flow_quality.md", text + "\n")
     files = {"checkpoint": args.checkpoint, "before": args.before}
-    (args.output / "flow_quality.json").write_text(json.dumps(files | report, indent=2) + "\n")
+    figures = json.dumps(files | report, indent=2)
+    write_whole(args.output / "flow_quality.json", figures + "\n")
     plot_flow(report, args.output / "flow_quality.png")
 
 

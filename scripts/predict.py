@@ -5,29 +5,30 @@ python scripts/predict.py runs/demo/model.ckpt video.mp4 'more/*.mp4' folder/of/
 
 import argparse
 import hashlib
+import os
 import re
 import sys
-from typing import get_args
+from typing import NoReturn, get_args
 
 import lightning as L
 
-from dff.data.cityscapes import CLASSES
-from dff.data.video import find_videos
+from dff.data.datasets.cityscapes import CLASSES
+from dff.data.video.frame_times import checked_fps
+from dff.data.video.sources import FOLDER_FPS, find_videos
+from dff.inference.deploy.memory import keep_memory
+from dff.inference.results.result_files import own_names, results_of
 from dff.lit.checkpoints import load_model
 from dff.lit.cli import run_script
-from dff.lit.datamodules import Videos
-from dff.lit.memory import keep_memory
-from dff.lit.result_files import own_names
+from dff.lit.datamodules.datasets import Videos
+from dff.lit.precision import usable_precision
 from dff.lit.writer import PredictionWriter, gather_failures
-from dff.models.presets import HandMadeFlowName
+from dff.models.build import HandMadeFlowName
 from dff.models.schedule import FixedSchedule
 
 
 def main() -> int:
     """Returns 1 where a video could not be predicted."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="a checkpoint that scripts/fit.py wrote")
     parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
     parser.add_argument("--output", default="predictions", help="folder to write to")
@@ -39,6 +40,12 @@ def main() -> int:
     )
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
     parser.add_argument("--longest", type=int, help="with it, most pixels of the longer side")
+    parser.add_argument(
+        "--fps",
+        type=float,
+        default=FOLDER_FPS,
+        help=f"frames per second of folders of images ({FOLDER_FPS:g}); files have their own",
+    )
     parser.add_argument(
         "--labels",
         choices=["train", "cityscapes", "none"],
@@ -63,10 +70,13 @@ def main() -> int:
     args = parser.parse_args()
 
     FixedSchedule(args.key_duration)
+    checked_fps(args.fps)
     keep_memory()
+    usable_precision(args.precision, args.accelerator)
     module = load_model(args.checkpoint, args.flow_network)
     module.compiles = args.compile
-    if args.labels == "cityscapes" and tuple(module.classes) != tuple(CLASSES):
+    classes = [tuple(task.classes) for task in module.tasks.values()]
+    if args.labels == "cityscapes" and tuple(CLASSES) not in classes:
         raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
     writer = PredictionWriter(
         args.output,
@@ -82,8 +92,8 @@ def main() -> int:
         labels=args.labels,
         threshold=args.score,
     )
-    found = find_videos(args.inputs)
-    videos = own_names(writer.folder, found)
+    found = find_videos(args.inputs, args.fps)
+    videos = own_names(writer.folder, found, results_of(module.tasks))
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:
             print(f"{video.path} is written as {video.name}")
@@ -107,8 +117,20 @@ def main() -> int:
     if trainer.is_global_zero:
         print(f"{len(open_videos) - len(failed)} videos predicted to {args.output}")
         for reason in failed.values():
-            print(f"not predicted: {reason}", file=sys.stderr)
+            print(reason, file=sys.stderr)
     return 1 if failed else 0
+
+
+class Parser(argparse.ArgumentParser):
+    """Knows that a file may be named like an option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with the message, and with the cure where a word looks like a file."""
+        for word in sys.argv[1:]:
+            if word.startswith("-") and (os.path.exists(word) or re.search(r"\.\w+$", word)):
+                message += f"; for a file of that name, give ./{word}, or put -- before it"
+                break
+        super().error(message)
 
 
 def devices(word: str) -> int | str:

@@ -26,14 +26,15 @@ from demo import ROOT, fast_precision
 from jsonargparse import ArgumentParser
 
 from dff.lit.cli import FitCLI, default_loggers, run_script
-from dff.lit.pair_data import PairData
-from dff.lit.reproduction import Reproduction
-from dff.lit.reproduction_choice import TABLES, by_name, choose, detects, weights_by_network
-from dff.lit.reproduction_measures import evaluate_missing, measure_speeds, thinning
-from dff.lit.reproduction_progress import describe_rest, describe_trainings
-from dff.lit.reproduction_report import WandbLogger, log_report, write_report
-from dff.lit.reproduction_tables import flop_table, variant_rows
-from dff.lit.variants import TABLE_4, TABLE_5, Settings, Variant
+from dff.lit.datamodules.pair_data import PairData
+from dff.lit.loggers.wandb_logger import OfflineWandb
+from dff.lit.reproduction.choice import TABLES, by_name, choose, paper_duration, weights_by_network
+from dff.lit.reproduction.measures import evaluate_missing, measure_speeds, thinning
+from dff.lit.reproduction.progress import describe_rest, describe_trainings
+from dff.lit.reproduction.report import log_report, write_report
+from dff.lit.reproduction.runs import Reproduction
+from dff.lit.reproduction.tables import flop_table, variant_rows
+from dff.lit.reproduction.variants import TABLE_4, TABLE_5, Settings, Variant
 
 
 def main() -> int:
@@ -41,7 +42,7 @@ def main() -> int:
     args, flags, flow_flags = arguments()
     base = read_settings(args.config, flags, "LitDFF")
     flow_base = args.flow_config and read_settings(args.flow_config, flow_flags, "LitFlow")
-    args.key_duration = args.key_duration or (10 if detects(base) else 5)
+    args.key_duration = args.key_duration or paper_duration(base)
     if not 1 <= args.key_duration <= args.longest:
         raise ValueError(f"--key_duration {args.key_duration}: wanted 1 to {args.longest}")
     sections = choose(args.table, base, args.pairs, args.skip)
@@ -269,7 +270,7 @@ def log_to_wandb(base: Settings, rows: list[dict[str, Any]], args: argparse.Name
     if base["trainer"]["logger"] in (None, True) and rows:
         settings = default_loggers(str(args.output), "reproduce")[1].init_args
         Path(settings.save_dir).mkdir(parents=True, exist_ok=True)
-        log_report(WandbLogger(**vars(settings)), rows, args.output)
+        log_report(OfflineWandb(**vars(settings)), rows, args.output)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ format: number of the frame from 1 over the whole set, class from 1, score, x1, 
 import argparse
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
-from dff.data.imagenet_vid import CLASSES
+from dff.data.datasets.imagenet_vid.ground_truth import VidGroundTruth, read_vid_ground_truth
+from dff.data.datasets.imagenet_vid.snippets import CLASSES
 from dff.data.samples import SampleError
-from dff.data.vid_ground_truth import VidGroundTruth, read_vid_ground_truth
-from dff.lit.average_precision import (
+from dff.inference.accuracy.average_precision import (
     GROUPS,
+    BoxMetric,
     Detections,
-    Protocol,
     Truth,
     average_precision,
     class_mean,
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=Path, required=True, help="the ground truth, .mat")
     parser.add_argument("--motion", type=Path, help="motion IoU of its boxes, .mat, for groups")
     parser.add_argument("--list", type=Path, help="VID_val_videos.txt, for a folder")
-    parser.add_argument("--protocol", choices=Protocol.__args__, default="vid")
+    parser.add_argument("--protocol", choices=get_args(BoxMetric), default="vid")
     args = parser.parse_args()
     if not args.detections.is_dir():
         rows = read_rows(args.detections)
@@ -98,19 +99,19 @@ def read_folder(folder: Path, videos: Path) -> np.ndarray:
     for line in filter(str.strip, videos.read_text(encoding="utf-8-sig").splitlines()):
         try:
             name, first, _, length = line.split()
-            first, length = int(first), int(length)
+            first_number, frames = int(first), int(length)
         except ValueError:
             raise SampleError(f"{videos} has the line {line[:80]!r}: {_LISTED}") from None
         path = folder / f"{name.rpartition('/')[2]}.boxes.txt"
         if not path.is_file():
             raise FileNotFoundError(f"no {path}, though {videos} lists {name}: predict it first")
         rows = read_rows(path)
-        if len(rows) and not 0 <= rows[:, 0].min() <= rows[:, 0].max() < length:
+        if len(rows) and not 0 <= rows[:, 0].min() <= rows[:, 0].max() < frames:
             raise SampleError(
                 f"{path} has frames {rows[:, 0].min():g} to {rows[:, 0].max():g}, and {videos} "
-                f"gives {name} {length} frames: predict that video again, whole"
+                f"gives {name} {frames} frames: predict that video again, whole"
             )
-        rows[:, 0] += first
+        rows[:, 0] += first_number
         parts.append(rows)
     return np.concatenate([np.zeros((0, 7)), *parts])
 

@@ -35,7 +35,7 @@ def no_test_changes_the_scheduling():
 @pytest.fixture(scope="session")
 def streets_root(tmp_path_factory):
     """Folder of a small drawn data set, in the Cityscapes layout."""
-    from dff.data.streets import StreetSettings, draw_streets
+    from dff.data.synthetic.streets.dataset import StreetSettings, draw_streets
 
     root = tmp_path_factory.mktemp("data") / "streets"
     return draw_streets(root, StreetSettings(**SMALL), workers=2)
@@ -44,7 +44,7 @@ def streets_root(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_streets(streets_root):
     """Makes a data module over the small streets: small_streets(batch_size=2, ...)."""
-    from dff.lit.datamodules import Streets
+    from dff.lit.datamodules.datasets import Streets
 
     def make(**kwargs):
         settings = {"batch_size": 2, "num_workers": 0, "val_gaps": [0, 4], "val_every": 4}

@@ -1,17 +1,21 @@
 """The rooms and their allowed imports, as docs/architecture.md draws them."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from small import ROOT
 
-ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "dff"
+LIGHTNING = {"lightning", "torchmetrics", "wandb"}
 FORBIDDEN = {
-    "data": {"dff.models", "dff.lit", "lightning", "torchmetrics", "wandb"},
+    "data": {"dff.models", "dff.inference", "dff.lit", *LIGHTNING},
     "models": {
-        *("dff.data", "dff.lit", "lightning", "torchmetrics", "wandb"),
+        *("dff.data", "dff.inference", "dff.lit", *LIGHTNING),
         *("albumentations", "decord", "av", "matplotlib", "tqdm"),
     },
+    "inference": {"dff.lit", *LIGHTNING, "albumentations", "decord"},
     "lit": {"albumentations", "decord", "av", "cv2"},
 }
 
@@ -27,26 +31,71 @@ def imports(file: Path) -> set[str]:
     return found
 
 
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 @pytest.mark.parametrize("room", FORBIDDEN)
 def test_a_room_imports_only_what_it_may(room):
-    files = sorted((ROOT / "dff" / room).glob("*.py"))
-    assert len(files) > 1
+    files = sorted((PACKAGE / room).rglob("*.py"))
+    assert any(file.parent != PACKAGE / room for file in files)  # sub-folders are looked at too
     for file in files:
         wrong = {
             name
             for name in imports(file)
             if any(name == f or name.startswith(f + ".") for f in FORBIDDEN[room])
         }
-        assert not wrong, f"{file.name} imports {wrong}"
+        assert not wrong, f"{file.relative_to(ROOT)} imports {wrong}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    files = {module_name(file): file for file in PACKAGE.rglob("*.py")}
+    needs = {name: imports(file) & files.keys() - {name} for name, file in files.items()}
+    # A package is imported with each of its modules; only what its __init__ imports counts.
+    while needs:
+        free = {name for name, wanted in needs.items() if not wanted & needs.keys()}
+        assert free, f"in or behind a circle: {sorted(needs)}"
+        needs = {name: wanted for name, wanted in needs.items() if name not in free}
 
 
 def test_grid_sample_stands_in_one_place():
-    users = [f.name for f in (ROOT / "dff").rglob("*.py") if "F.grid_sample(" in f.read_text()]
+    users = [f.name for f in PACKAGE.rglob("*.py") if "F.grid_sample(" in f.read_text()]
     assert users == ["warp.py"]
 
 
 def test_files_stay_short_enough_to_hold_in_the_head():
-    for file in [*(ROOT / "dff").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
+    for file in [*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
         assert len(file.read_text().splitlines()) <= 350, file
     for file in (ROOT / "configs").glob("*.yaml"):
         assert len(file.read_text().splitlines()) <= 40, file
+
+
+def test_folders_stay_small_enough_to_take_in_at_a_glance():
+    modules = Counter(f.parent for f in PACKAGE.rglob("*.py") if f.name != "__init__.py")
+    assert {str(folder): n for folder, n in modules.items() if n > 14} == {}
+    assert modules[PACKAGE / "models"] <= 8  # the paper, readable in one sitting
+
+
+TASKS = {"segmentation", "detection"}
+
+
+def tells_tasks_apart(source):
+    """Lines with a comparison, or a case, of the name of a task."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare | ast.MatchValue)
+        and any(isinstance(n, ast.Constant) and n.value in TASKS for n in ast.walk(node))
+    ]
+
+
+def test_tasks_are_told_apart_in_their_own_files_alone():
+    for line in ('a == "detection"', '"segmentation" in found', 'a in ("detection", "joint")'):
+        assert tells_tasks_apart(f"x = {line}")
+    assert tells_tasks_apart('match a:\n    case "segmentation":\n        pass')
+    own = {PACKAGE / "inference" / "tasks" / f"{name}.py" for name in TASKS}
+    assert all(file.is_file() for file in own)
+    for file in {*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")} - own:
+        lines = tells_tasks_apart(file.read_text())
+        assert not lines, f"{file.relative_to(ROOT)} tells tasks apart in line {lines}"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from small import ROOT
 
-from dff.data.images import read_image, write_png
+from dff.data.files.images import read_image, write_png
 
 spec = importlib.util.spec_from_file_location(
     "benchmark_data", ROOT / "scripts" / "benchmark_data.py"

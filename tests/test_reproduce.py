@@ -7,7 +7,7 @@ import pytest
 from small import ROOT, SMALL
 
 from dff.lit.cli import FitCLI
-from dff.lit.reproduction_choice import TABLES, by_name, choose, weights_by_network
+from dff.lit.reproduction.choice import TABLES, by_name, choose, weights_by_network
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def reproduce(monkeypatch):
     """The script as a module; its trainings run in this process, which takes seconds each."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setattr("dff.lit.reproduction_measures.SLOW", 0.0)  # speed is measured once
+    monkeypatch.setattr("dff.lit.reproduction.measures.SLOW", 0.0)  # speed is measured once
     spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts/reproduce.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)

@@ -8,8 +8,8 @@ import pytest
 from small import DATA, ROOT
 from vid_layout import write_boxes, write_motion
 
+from dff.data.datasets.imagenet_vid.ground_truth import read_vid_ground_truth
 from dff.data.samples import SampleError
-from dff.data.vid_ground_truth import read_vid_ground_truth
 
 VID = DATA / "vid_mini"
 spec = importlib.util.spec_from_file_location(

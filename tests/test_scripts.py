@@ -64,7 +64,7 @@ def test_without_a_config_the_default_is_taken_and_flags_override_it(capsys):
         FitCLI(ROOT / "configs/streets.yaml", ["--trainer.devices", "8", "--print_config"])
     printed = yaml.safe_load(capsys.readouterr().out)
     assert int(printed["trainer"]["devices"]) == 8
-    assert printed["data"]["class_path"] == "dff.lit.datamodules.Streets"
+    assert printed["data"]["class_path"] == "dff.lit.datamodules.datasets.Streets"
 
 
 def test_flags_stand_above_the_settings_in_a_checkpoint(tmp_path, monkeypatch):
@@ -78,13 +78,25 @@ def test_flags_stand_above_the_settings_in_a_checkpoint(tmp_path, monkeypatch):
     assert seen[0].model.init_args.lr == 0.5 and seen[0].model.init_args.feature_channels != 8
 
 
-def test_a_cycle_that_is_over_cannot_go_on(tmp_path):
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        (["--trainer.max_steps=20"], True),
+        (["--trainer.max_steps=7"], True),
+        (["--trainer.max_steps=21"], False),
+        (["--trainer.max_steps=-1", "--trainer.max_epochs=2"], True),
+        (["--trainer.max_steps=-1", "--trainer.max_epochs=3"], False),
+    ],
+)
+def test_a_training_that_is_finished_is_told(limit, told, tmp_path, monkeypatch, capsys):
     file = tmp_path / "last.ckpt"
-    kept = {"loops": {}, "optimizer_states": [], "lr_schedulers": [{"total_steps": 20}]}
-    torch.save(kept, file)
-    words = ["--ckpt_path", str(file), "--trainer.max_steps", "30"]
-    with pytest.raises(ValueError, match=r"one cycle of 20 steps, and 30 go beyond: set"):
-        FitCLI(ROOT / "configs/streets.yaml", words)
+    loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 2}}}}
+    torch.save({"loops": loops, "optimizer_states": [], "global_step": 20}, file)
+    monkeypatch.setattr(FitCLI, "instantiate_classes", lambda cli: None)
+    monkeypatch.setattr(FitCLI, "_run_subcommand", lambda cli, command: None)
+    FitCLI(ROOT / "configs/streets.yaml", ["--ckpt_path", str(file), *limit])
+    said = capsys.readouterr().out
+    assert (f"nothing is left to train: {file} has 20 steps and 2 epochs" in said) == told
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", {"state_dict": {}}, None])
@@ -116,6 +128,11 @@ def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
         ("benchmark.py", ["--size", "32", "96"], "at least 64"),
         ("benchmark.py", ["--device", "abacus"], "--device abacus: "),
         ("predict.py", ["absent.ckpt", "x.mp4", "--devices", "x"], "wanted a number, auto"),
+        ("predict.py", ["absent.ckpt", "-x.mp4"], "of that name, give ./-x.mp4, or put -- before"),
+        ("predict.py", ["absent.ckpt", "--", "-x.mp4"], "no checkpoint at absent.ckpt"),
+        ("predict.py", ["absent.ckpt", "x.mp4", "--fps", "nan"], "nan frames per second: wanted a"),
+        ("predict.py", ["absent.ckpt", "x.mp4", "--fps", "0"], "wanted a positive number"),
+        ("predict.py", ["absent.ckpt", "x.mp4", "--fps", "fast"], "invalid float value: 'fast'"),
         ("benchmark_data.py", ["--pairs", "0"], "pairs 0: wanted at least 1"),
         ("fit.py", ["--ckpt_path", "last", "--name", "never"], "no last.ckpt below"),
         ("fit.py", ["--config", "absent.yaml"], "absent.yaml"),

@@ -6,7 +6,7 @@ And the authors' files with the boxes of the whole validation set.
 import numpy as np
 import scipy.io  # albumentations depends on it
 
-from dff.data.vid_annotations import WORDNET_IDS
+from dff.data.datasets.imagenet_vid.annotations import WORDNET_IDS
 
 SIZE = (80, 112)
 

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from dff.data.samples import IGNORED, Pair
-from dff.data.windows import PADDING_COLOUR
+from dff.data.transforms.windows import PADDING_COLOUR
 
 _FRAMES = ("key", "current")
 _PLANES = {"key": 0, "current": 0, "mask": IGNORED, "flow": 0, "flow_known": 0, "occluded": 0}
@@ -28,7 +29,7 @@ def collate(pairs: Sequence[Pair]) -> Pair:
     Args:
         pairs: All with the same keys.
     """
-    padded = [dict(pair) for pair in pairs]
+    padded: list[dict[str, Any]] = [dict(pair) for pair in pairs]
     for name in padded[0].keys() & (_PLANES.keys() | _ROWS.keys()):
         tensors = [pair[name] for pair in padded]
         rank = tensors[0].ndim

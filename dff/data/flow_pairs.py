@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 
 from dff.data.pairs import Transform, first_usable, to_pair
 from dff.data.samples import Pair
-from dff.data.transforms import Arrays
+from dff.data.transforms.pairs import Arrays
 
 GAP = 1
 """The second frame of a pair is the key frame; all pairs count as neighbours in time."""

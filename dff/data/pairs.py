@@ -7,17 +7,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dff.data.images import read_image
+from dff.data.pair_files import BOXES, ReadMask, read_pair
 from dff.data.samples import Pair, SampleError, Snippet
-from dff.data.transforms import Arrays
+from dff.data.transforms.pairs import Arrays
 
-ReadMask = Callable[[str], np.ndarray]
-"""Label file -> (H, W) uint8 train ids; `cityscapes.read_train_ids` or a `folder.MaskReader`."""
 Transform = Callable[[Arrays, int], Arrays]
 
 GIVE_UP_AFTER = 10
 """Damaged samples in a row after which a training stops."""
-_BOXES = ("boxes", "box_labels", "tracks")
 
 
 class TrainingPairs(Dataset[Pair]):
@@ -110,7 +107,7 @@ class TrainingPairs(Dataset[Pair]):
         rng = np.random.default_rng(seed)
         snippet, current = self._entry(index)
         gap = self._draw_gap(snippet, current, rng)
-        arrays = _read(snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes)
+        arrays = read_pair(snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes)
         try:
             arrays = self.transform(arrays, int(rng.integers(2**31)))
         except SampleError as error:
@@ -166,13 +163,13 @@ class EvaluationPairs(Dataset[Pair]):
         snippet = self.snippets[number]
         known = self._last
         known = known[1] if known is not None and known[0] == snippet.frames[current] else None
-        arrays = _read(
+        arrays = read_pair(
             snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes, known
         )
         if self.with_boxes and (motion := snippet.boxes.motion(current)) is not None:
             arrays["motion"] = motion
         # the next entries are the same labelled frame with other gaps
-        kept = {n: arrays[n] for n in ("current", "mask", *_BOXES) if n in arrays}
+        kept = {n: arrays[n] for n in ("current", "mask", *BOXES) if n in arrays}
         self._last = (snippet.frames[current], kept)
         place = torch.tensor(current - min(snippet.frames))
         return to_pair(self.transform(arrays, index), gap, index) | {"place": place}
@@ -209,70 +206,6 @@ def _with_gaps(snippets: Sequence[Snippet], gaps: Sequence[int]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _read(
-    snippet: Snippet,
-    current: int,
-    gap: int,
-    read_mask: ReadMask | None,
-    with_flow: bool,
-    with_boxes: bool,
-    known: Arrays | None = None,
-) -> Arrays:
-    if with_boxes and snippet.boxes is None:
-        raise ValueError(
-            f"no boxes are known of snippet {snippet.name}: use data that has them, or set "
-            "with_boxes to false"
-        )
-    paths = (snippet.frames[current - gap], snippet.frames[current], snippet.labels[current])
-    arrays, upright = dict(known or {}), not with_boxes
-    try:
-        if known is None:
-            arrays["current"] = read_image(paths[1], upright)
-        frame = arrays["current"]
-        if read_mask is not None and known is None:
-            arrays["mask"] = mask = read_mask(paths[2])
-            if mask.shape != frame.shape[:2]:
-                raise SampleError(
-                    f"labels of another size: {_size(mask)}, but the frame is {_size(frame)}; "
-                    "labels have one pixel for each pixel of their frame"
-                )
-        if with_boxes and known is None:
-            arrays |= _boxes(snippet, current, frame)
-        key = read_image(paths[0], upright) if gap else frame
-        if key.shape != frame.shape:
-            raise SampleError(
-                f"frames of two sizes in one snippet: the key frame is {_size(key)}, the current "
-                f"{_size(frame)}"
-            )
-        if with_flow:
-            arrays |= _flow(snippet, current, gap, frame.shape[:2])
-    except (SampleError, FileNotFoundError) as error:
-        raise SampleError(
-            f"{error} (snippet {snippet.name}, key frame {paths[0]}, current frame {paths[1]}, "
-            f"labels {paths[2]})"
-        ) from error
-    arrays["key"] = key
-    return arrays
-
-
-def _boxes(snippet: Snippet, current: int, frame: np.ndarray) -> Arrays:
-    boxes = snippet.boxes.boxes(current)
-    if boxes.frame_size is not None and tuple(boxes.frame_size) != frame.shape[:2]:
-        raise SampleError(
-            f"boxes of a frame of another size: {boxes.frame_size[0]}x{boxes.frame_size[1]}, but "
-            f"the frame is {_size(frame)}; copy frame and annotation again from their source"
-        )
-    return dict(zip(_BOXES, boxes[:3], strict=True))
-
-
-def _flow(snippet: Snippet, current: int, gap: int, shape: tuple[int, ...]) -> Arrays:
-    flow, occluded = np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)
-    known = gap == 0 or snippet.truth is not None
-    if gap and snippet.truth is not None:
-        flow, occluded = snippet.truth.flow(current, current - gap)
-    return {"flow": flow, "flow_known": np.full(shape, known), "occluded": occluded}
-
-
 def first_usable(make: Callable[[int], Pair], index: int, count: int, kind: str) -> Pair:
     """Makes one pair, or where it is damaged the next that is not, and counts those passed over.
 
@@ -307,7 +240,3 @@ def to_pair(arrays: Arrays, gap: int, index: int) -> Pair:
     tensors["size"] = torch.tensor(arrays["current"].shape[:2])
     numbers = {"gap": gap, "index": index, "skipped": 0}
     return tensors | {name: torch.tensor(number) for name, number in numbers.items()}
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[0]}x{array.shape[1]}"

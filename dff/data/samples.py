@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
@@ -186,6 +187,18 @@ class Pair(TypedDict):
     frame_size: NotRequired[Tensor]
 
 
+class TimedFrame(NamedTuple):
+    """A frame of a video, and when it is shown.
+
+    `picture`: (H, W, 3) uint8 RGB. `time`: seconds after the first frame, which is at 0; they
+    increase. `end`: when it gives way if no frame follows.
+    """
+
+    picture: np.ndarray
+    time: float
+    end: float
+
+
 class Interval(TypedDict):
     """A key frame and the frames it serves, of one video.
 
@@ -193,7 +206,10 @@ class Interval(TypedDict):
     `resized`: the same frames in the size that the networks see, where that is another one.
     `path`, `name`: the video's input, and its unique name without suffix for output files.
     `start`: number of the key frame. `last`: no interval of this video follows.
-    `fps`: frames per second of the video. `frame_count`: as the header says, None if it does not.
+    `times`: when each frame is shown, in seconds after the video's first one; they increase.
+    `end`: when the last of them gives way if no interval follows.
+    `fps`: average rate of the video. `frame_count`: about how many frames it has, None if unknown.
+    `pixel_aspect`: width of a pixel by its height.
     `frame_names`: names of the images without suffix, where the video is a folder; else None.
     `decode_seconds`: time spent reading the frames. `error`: why reading stopped, else None.
     """
@@ -204,8 +220,11 @@ class Interval(TypedDict):
     name: str
     start: int
     last: bool
+    times: list[float]
+    end: float
     fps: float
     frame_count: int | None
+    pixel_aspect: Fraction
     frame_names: list[str] | None
     decode_seconds: float
     error: str | None

@@ -1,30 +1,15 @@
-"""Checkpoints: what a training keeps, the newest of a run, and a model or its flow from a file."""
+"""Checkpoints: the newest of a run, and a model or its flow from a file."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from dff.lit.module import LitDFF
-from dff.models import presets
-from dff.models.weights import WeightReport, load_weights
-
-
-class Checkpoints(ModelCheckpoint):
-    """ModelCheckpoint whose last checkpoint is of the last step.
-
-    Lightning's is of the last validation: of a training that ends between two of them, it loses the
-    steps since, and with them the end of a learning-rate schedule.
-    """
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the last step, where no validation has."""
-        super().on_train_end(trainer, pl_module)
-        if self.save_last and not self._should_skip_saving_checkpoint(trainer):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+from dff.models import build
+from dff.models.weights.files import check_finite, read_torch
+from dff.models.weights.load import WeightReport, load_weights
 
 
 def last_checkpoint(run: str | Path) -> Path:
@@ -42,19 +27,25 @@ def last_checkpoint(run: str | Path) -> Path:
     return found[-1]
 
 
-def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None = None) -> LitDFF:
+def load_model(
+    file: str | Path,
+    flow_network: build.HandMadeFlowName | None = None,
+    kind: type[LitDFF] = LitDFF,
+) -> LitDFF:
     """A trained model with the settings it was trained with; nothing in the file is executed.
 
     Args:
         file: The checkpoint.
         flow_network: A hand-made flow in place of the one that the model was trained with, as the
             paper's SFF has it in a per-frame network; None leaves the model as it is.
+        kind: A subclass that has tasks of its own, where the model has.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no checkpoint of LitDFF, or the flow is not made by hand.
+        ValueError: The file is no checkpoint of LitDFF, its weights are not finite, or the flow is
+            not made by hand.
     """
-    hand_made = get_args(presets.HandMadeFlowName)
+    hand_made = get_args(build.HandMadeFlowName)
     if flow_network is not None and flow_network not in hand_made:
         raise ValueError(
             f"flow network {flow_network!r} in place of the trained one: wanted one that has "
@@ -62,7 +53,12 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
         )
     file = Path(file)
     cure = "give a checkpoint that scripts/fit.py wrote for a LitDFF model"
-    checkpoint = _read(file, cure)
+    convert = (
+        f"it has no settings of a model; scripts/convert_weights.py {file} model.ckpt makes a "
+        "checkpoint of the official detection model, and --model.weights of scripts/fit.py begins "
+        "a training from it"
+    )
+    checkpoint = read_torch(file, "a checkpoint", cure, convert)
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not isinstance(settings, dict) or "feature_network" not in settings:
         kind = (
@@ -75,57 +71,49 @@ def load_model(file: str | Path, flow_network: presets.HandMadeFlowName | None =
     # The files that training began with need not be here: the checkpoint has their successors.
     settings |= {"weights": None, "flow_weights": None}
     try:
-        module = LitDFF(**settings)
+        module = kind(**settings)
         module.on_load_checkpoint(checkpoint)
+        check_finite(checkpoint["state_dict"], file)
         module.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, KeyError, RuntimeError) as error:
+    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"{file} does not fit this version of the model ({str(error).splitlines()[0]}): {cure}"
         ) from error
     if flow_network is not None:
-        module.model.flow_network = presets.flow_network(flow_network)
+        module.model.flow_network = build.flow_network(flow_network)
         module.hparams.flow_network = flow_network  # what is saved from here on is another model
     return module.eval()
 
 
-def check_continued(file: str | Path, model: str, steps: int = -1) -> None:
+def check_continued(file: str | Path, model: str) -> tuple[int, int]:
     """Checks that a training can go on from a file.
 
     Args:
         file: What `--ckpt_path` names.
         model: Class of the model that is trained.
-        steps: Of the whole training; -1 where they are not known.
+
+    Returns:
+        The steps and the epochs that it has.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of a training, cannot be read, or its learning rate follows
-            one cycle that is shorter.
+        ValueError: It is no checkpoint of a training, cannot be read, or its weights are not
+            finite.
     """
     cure = f"give a checkpoint that scripts/fit.py wrote for a {model} model"
-    checkpoint = _read(Path(file), cure, mmap=True)
+    setting = "flow_weights" if model == "LitFlow" else "weights"
+    begin = f"a training begins from weights by --model.{setting} {file}, not by --ckpt_path"
+    checkpoint = read_torch(file, "a checkpoint", cure, begin, mmap=True)
     if not isinstance(checkpoint, dict) or not {"loops", "optimizer_states"} <= checkpoint.keys():
         raise ValueError(f"{file} is no checkpoint that a training can go on from: {cure}")
-    for schedule in checkpoint.get("lr_schedulers", []):
-        cycle = schedule.get("total_steps")
-        if cycle is not None and steps > cycle:
-            raise ValueError(
-                f"{file}: its learning rate follows one cycle of {cycle} steps, and {steps} go "
-                f"beyond: set --trainer.max_steps {cycle}, or begin a new run from its weights"
-            )
-
-
-def _read(file: Path, cure: str, mmap: bool = False) -> Any:
-    if not file.is_file():
-        raise FileNotFoundError(f"no checkpoint at {file}: scripts/fit.py writes them to runs/")
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # torch raises half a dozen types for a file that is not its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{file} cannot be read as a checkpoint ({reason}): {cure}") from error
+    check_finite(checkpoint.get("state_dict", {}), file)
+    epochs = checkpoint["loops"].get("fit_loop", {}).get("epoch_progress", {})
+    done = epochs.get("current", {}).get("processed", 0)
+    return checkpoint.get("global_step", 0), done
 
 
 def load_flow_network(
-    name: presets.FlowNetworkName, source: str | Path, feature_channels: int = 1
+    name: build.FlowNetworkName, source: str | Path, feature_channels: int = 1
 ) -> tuple[nn.Module, WeightReport]:
     """A trained flow network by itself, in eval mode; its scale field is 1.
 
@@ -138,6 +126,6 @@ def load_flow_network(
         ValueError: There is no such flow network, or the file is of another one.
         FileNotFoundError: There is no such file.
     """
-    network = presets.flow_network(name, feature_channels)
+    network = build.flow_network(name, feature_channels)
     report = load_weights(network, source, keep=("scale",))
     return network.to(memory_format=torch.channels_last).eval(), report

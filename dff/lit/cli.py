@@ -1,25 +1,43 @@
 """The command line of training, and how every script ends on a user's mistake."""
 
-import netrc
+import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import lightning as L
+import torch
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from dff.lit import datamodules, flow, flow_data, module  # noqa: F401  (so short names resolve)
-from dff.lit.checkpoints import Checkpoints, check_continued, last_checkpoint
-from dff.lit.flow_quality import FlowMonitor
-from dff.lit.panels import Panels
-from dff.lit.predictor import VideoPredictor
+from dff.data.files.whole_files import in_words
+from dff.lit import (
+    flow,  # noqa: F401  (so short names resolve)
+    module,  # noqa: F401  (so short names resolve)
+)
+from dff.lit.arguments import FitParser, config_files
+from dff.lit.checkpoint_writer import Checkpoints
+from dff.lit.checkpoints import check_continued, last_checkpoint
+from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
+from dff.lit.datamodules import flow_data  # noqa: F401  (so short names resolve)
+from dff.lit.divergence import StopsAtNaN
+from dff.lit.evaluation.flow_quality import FlowMonitor
+from dff.lit.evaluation.predictor import VideoPredictor
+from dff.lit.loader_faults import loader_fault
+from dff.lit.loggers.wandb_logger import logged_in
+from dff.lit.precision import usable_precision
 from dff.lit.progress import Throughput
+from dff.lit.visualization.panels import Panels
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+WANDB = "dff.lit.loggers.wandb_logger.OfflineWandb"
 
 
 class FitCLI(LightningCLI):
@@ -39,6 +57,7 @@ class FitCLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
+            parser_class=FitParser,
             args=args,
         )
 
@@ -47,6 +66,7 @@ class FitCLI(LightningCLI):
         given = list(sys.argv[1:] if args is None else args)
         if not any(str(a).split("=")[0] in ("--config", "-c") for a in given):
             given = ["--config", self.default_config, *given]
+        self._given = [str(word) for word in given]
         self.config = parser.parse_args(["fit", *given])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -77,31 +97,53 @@ class FitCLI(LightningCLI):
             # Lightning would only warn, and begin again from nothing.
             config.ckpt_path = str(last_checkpoint(Path(config.output) / config.name))
         if config.ckpt_path not in (None, "hpc") and "://" not in config.ckpt_path:
-            trainer = config.trainer
-            steps = trainer.max_steps if trainer.max_epochs in (None, -1) else -1
-            check_continued(config.ckpt_path, config.model.class_path.rpartition(".")[2], steps)
+            model = config.model.class_path.rpartition(".")[2]
+            steps, epochs = check_continued(config.ckpt_path, model)
+            limits = config.trainer.max_steps, config.trainer.max_epochs
+            if 0 <= limits[0] <= steps or 0 <= (limits[1] or -1) <= epochs:
+                print(
+                    f"nothing is left to train: {config.ckpt_path} has {steps} steps and {epochs} "
+                    "epochs. A larger --trainer.max_steps or --trainer.max_epochs goes on"
+                )
         if config.trainer.logger in (None, True):
             config.trainer.logger = default_loggers(config.output, config.name)
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if getattr(logger, "class_path", "").endswith(".WandbLogger"):
+                logger.class_path = WANDB
+        by_hand = _precision_by_hand(self._given)
+        config.trainer.precision = usable_precision(
+            config.trainer.precision or "32-true", config.trainer.accelerator, by_hand
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the callbacks that every run has."""
         trainer = super().instantiate_trainer(**kwargs)
-        trainer.callbacks.insert(0, Throughput())
+        trainer.callbacks[:0] = [StopsAtNaN(), Throughput()]
         if trainer.loggers:
             trainer.callbacks.insert(0, LearningRateMonitor("step"))
         return trainer
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Ends the processes that this one has begun, where it fails: they would wait for it."""
+        try:
+            super()._run_subcommand(subcommand)
+        except Exception:
+            for process in getattr(self.trainer.strategy.launcher, "procs", ()):
+                process.kill()  # one that waits for others hears nothing else
+            raise
+
 
 def default_loggers(output: str, name: str) -> list[Namespace]:
     """CSV, which names the run's folder, and W&B, offline where nobody is logged in."""
-    offline = "WANDB_MODE" not in os.environ and not _logged_in()
-    loggers = "lightning.pytorch.loggers"
+    offline = "WANDB_MODE" not in os.environ and not logged_in()
     return [
         Namespace(
-            class_path=f"{loggers}.CSVLogger", init_args=Namespace(save_dir=output, name=name)
+            class_path="dff.lit.loggers.metrics_file.MetricsFile",
+            init_args=Namespace(save_dir=output, name=name),
         ),
         Namespace(
-            class_path=f"{loggers}.WandbLogger",
+            class_path=WANDB,
             init_args=Namespace(
                 project="dff", name=name, save_dir=str(Path(output) / name), offline=offline
             ),
@@ -109,22 +151,17 @@ def default_loggers(output: str, name: str) -> list[Namespace]:
     ]
 
 
-def _logged_in() -> bool:
-    """Whether wandb would find a key; asking wandb itself settles its mode for good."""
-    if os.environ.get("WANDB_API_KEY"):
+def _precision_by_hand(given: list[str]) -> bool:
+    """Whether flags or a config other than the project's set the precision."""
+    after = dict(pairwise(given)).get("--trainer", "")
+    if "precision" in after or any(w.startswith("--trainer") and "precision" in w for w in given):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    own = [file for file in config_files(given) if file.resolve().parent != CONFIGS]
+    return any("precision" in (yaml.safe_load(f.read_text()).get("trainer") or {}) for f in own)
 
 
-MISTAKES = (
-    *(FileNotFoundError, PermissionError, ConnectionError, ValueError),
-    MisconfigurationException,
-)
-"""Errors whose messages are written for people, here as in the packages."""
+MISTAKES = (OSError, ValueError, FloatingPointError, MisconfigurationException)
+"""Errors whose messages are written for people, here as in the packages, or by the system."""
 
 
 def run_script(main: Callable[[], int | None]) -> None:
@@ -133,22 +170,38 @@ def run_script(main: Callable[[], int | None]) -> None:
     DFF_TRACEBACK=1 shows where a message came from. A process that was asked to end (SIGTERM) saves
     what it can and ends with 143.
     """
+    # Asked a second time, while it ends, it ends without what Python would say of it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
         code = main()
     except MISTAKES as error:
         if os.environ.get("DFF_TRACEBACK"):
             raise
-        print(f"error: {_last_words(error)}", file=sys.stderr)
+        print(f"error: {_last_words(_first(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except SIGTERMException:  # Lightning has saved, and would end as if all were done
         _terminated()
-    except RuntimeError as error:
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        print("interrupted", file=sys.stderr)  # Lightning has saved, and would end with 1
+        sys.exit(130)
+    except (RuntimeError, MemoryError) as error:
         words = str(error)
+        if "Connection closed by peer" in words or isinstance(error, torch.distributed.DistError):
+            print("error: another process of this run has ended; it says why", file=sys.stderr)
+            sys.exit(1)
         if "is killed by signal: Terminated" in words:
             _terminated()  # a cluster asks a job's loader processes too, and they end first
+        fault = loader_fault(error)
+        if "PytorchStreamReader failed" in words:
+            fault = "a checkpoint was cut or replaced while it was read: run the command again"
+        if fault is not None and not os.environ.get("DFF_TRACEBACK"):
+            print(f"error: {fault}", file=sys.stderr)
+            sys.exit(1)
         if "Error(s) in loading state_dict" not in words or os.environ.get("DFF_TRACEBACK"):
             raise
         print(
@@ -165,10 +218,17 @@ def _terminated() -> NoReturn:
     sys.exit(143)
 
 
+def _first(error: BaseException) -> BaseException:
+    """What making a model or data has raised, without the settings that the parser adds to it."""
+    while "Does not validate against any" in str(error) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def _last_words(error: Exception) -> str:
     """The message; of an error that a loader process sent on, the last line of its traceback."""
-    text = str(error)
-    if "Original Traceback" not in text:
-        return text
-    last = [line for line in text.splitlines() if line.strip()][-1]
-    return last.split(": ", 1)[-1]
+    text = in_words(error) if isinstance(error, OSError) else str(error)
+    if "Original Traceback" in text:
+        last = [line for line in text.splitlines() if line.strip()][-1]
+        text = last.split(": ", 1)[-1]
+    return "; ".join([text, *getattr(error, "__notes__", [])])

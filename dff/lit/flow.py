@@ -8,17 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dff.lit import optimizers
-from dff.lit.metrics import (
+from dff.lit.datamodules.pair_data import PairData
+from dff.lit.metrics.gaps import (
     SPEEDS,
     GapEndPointError,
     SpeedEndPointError,
-    counted_here,
     flow_in_image_pixels,
+    owned_by_rank,
 )
-from dff.lit.pair_data import PairData
-from dff.models import presets
-from dff.models.flownet import FLOW_UNIT
-from dff.models.weights import load_weights
+from dff.models import build
+from dff.models.flow.flownet import FLOW_UNIT
+from dff.models.weights.files import plain_names
+from dff.models.weights.load import load_weights
 
 FIRST_THING = 11
 """Train ids from here on are countable things (person to bicycle), which move by themselves."""
@@ -55,7 +56,7 @@ class LitFlow(optimizers.ClipsGradients):
 
     def __init__(
         self,
-        flow_network: presets.FlowNetworkName = "flownet",
+        flow_network: build.FlowNetworkName = "flownet",
         flow_weights: str | None = None,
         level_weights: list[float] | None = None,
         object_weight: float = 1.0,
@@ -76,7 +77,7 @@ class LitFlow(optimizers.ClipsGradients):
                 "5 prediction layers, coarse to fine"
             )
         # The scale field belongs to Deep Feature Flow's features; here it has one idle channel.
-        self.flow_network = presets.flow_network(flow_network, feature_channels=1)
+        self.flow_network = build.flow_network(flow_network, feature_channels=1)
         self.flow_network.to(memory_format=torch.channels_last)
         optimizers.freeze(self.flow_network, {"decoder.scale": 0.0})
 
@@ -96,6 +97,10 @@ class LitFlow(optimizers.ClipsGradients):
             self.speed_error = SpeedEndPointError()
         if stage == "fit" and self.hparams.flow_weights and not self.trainer.ckpt_path:
             self.print(load_weights(self.flow_network, self.hparams.flow_weights, keep=("scale",)))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes weights as they are called without torch.compile."""
+        checkpoint["state_dict"] = plain_names(checkpoint["state_dict"])
 
     def configure_optimizers(self) -> dict[str, Any]:
         """As LitDFF."""
@@ -126,15 +131,20 @@ class LitFlow(optimizers.ClipsGradients):
             weight = weight / (1 + length / self.hparams.soften)
         return weight
 
-    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Counts the end-point error of the flow that propagation would use."""
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Counts the end-point error of the flow that propagation would use.
+
+        Returns:
+            Whether all flow is finite, a scalar.
+        """
         flow, _ = self.flow_network(batch["current"], batch["key"])
         sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
         flow = flow_in_image_pixels(flow, *sizes)
-        kept = counted_here(batch["index"], self.global_rank, self.trainer.world_size)
+        kept = owned_by_rank(batch["index"], self.global_rank, self.trainer.world_size)
         counted = flow[kept], batch["flow"][kept], batch["flow_known"][kept]
         self.error.update(*counted, batch["gap"][kept])
         self.speed_error.update(*counted)
+        return flow.isfinite().all()
 
     def on_validation_epoch_end(self) -> None:
         """End-point error for each gap, for each speed and over all, in image pixels."""

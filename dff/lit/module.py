@@ -1,21 +1,23 @@
 """LitDFF: Deep Feature Flow in training, validation and prediction."""
 
 import time
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from dff.inference.accuracy.average_precision import BoxMetric
+from dff.inference.deploy.deployment import deploy
+from dff.inference.recognizer import recognize_interval
+from dff.inference.tasks.choice import DEFAULT, tasks_of
 from dff.lit import optimizers
-from dff.lit.accuracy import MEASURES, GapAccuracy, mean_of, truth_size
-from dff.lit.average_precision import GROUPS, Protocol
-from dff.lit.metrics import counted_here
-from dff.models import presets
-from dff.models.deployment import deploy
+from dff.lit.metrics.accuracy import GapAccuracy, mean_of, truth_size
+from dff.lit.metrics.gaps import owned_by_rank
+from dff.models import build
+from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
-from dff.models.recognizer import recognize_interval
-from dff.models.weights import load_heads, load_weights
+from dff.models.weights.files import plain_names
+from dff.models.weights.load import load_heads, load_weights
 
 
 class LitDFF(optimizers.ClipsGradients):
@@ -53,15 +55,15 @@ class LitDFF(optimizers.ClipsGradients):
 
     def __init__(
         self,
-        feature_network: presets.FeatureNetworkName = "resnet101",
-        flow_network: presets.FlowName = "flownet",
+        feature_network: build.FeatureNetworkName = "resnet101",
+        flow_network: build.FlowName = "flownet",
         feature_channels: int = 1024,
         heads: dict[str, float] | None = None,
         num_classes: int = 19,
         num_box_classes: int = 30,
         detection: dict[str, Any] | None = None,
-        box_metric: Protocol = "vid",
-        task_layers: presets.TaskLayers = 1,
+        box_metric: BoxMetric = "vid",
+        task_layers: build.TaskLayers = 1,
         stride_in: Literal["first", "second"] = "first",
         batch_norm: Literal["frozen", "trained"] = "frozen",
         normalization: Literal["official", "torchvision"] = "official",
@@ -77,8 +79,9 @@ class LitDFF(optimizers.ClipsGradients):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.loss_weights = heads or {"segmentation": 1.0}
-        features = presets.feature_network(
+        self.loss_weights = dict(heads or DEFAULT)
+        self.tasks = self.make_tasks()
+        features = build.feature_network(
             feature_network,
             feature_channels,
             stride_in=stride_in,
@@ -88,34 +91,32 @@ class LitDFF(optimizers.ClipsGradients):
         # Loaded before the split, where names are still those of the files; a run that goes on
         # from a checkpoint, or reloads one, has no need of the file.
         self._features = [features] if weights else []
-        self.model = presets.deep_feature_flow(
-            features,
-            flow_network,
-            heads=list(self.loss_weights),
-            num_classes=num_classes,
-            num_box_classes=num_box_classes,
-            detection=detection,
-            task_layers=task_layers,
-        )
+        tasks = list(self.tasks.values())
+        self.model = build.deep_feature_flow(features, flow_network, tasks, task_layers)
         # bf16 on a CPU, and tensor cores, are fast in this layout alone; frames come in it too.
         self.model.to(memory_format=torch.channels_last)
         self._deployed: list[DeepFeatureFlow] = []  # in a list, so that no checkpoint holds it
         self.compiles = False  # whether prediction goes through torch.compile
         self.frozen = optimizers.freeze(self.model, lr_factors or {})
-        self.classes: list[str] = [f"class {i}" for i in range(num_classes)]
-        self.palette: list[list[int]] = []
-        self.box_classes: list[str] = [f"class {i}" for i in range(num_box_classes)]
         self.train()  # the trainer keeps the modes that it finds
 
     # ----------------------------------------------------------------- set-up
+
+    def make_tasks(self) -> dict[str, Task]:
+        """The task of each head, by its name.
+
+        A subclass that has a task of its own returns `tasks_of(self.hparams, [that])`.
+        """
+        return tasks_of(self.hparams)
 
     def setup(self, stage: str) -> None:
         """Takes the classes from the data, and pre-trained weights where training begins."""
         data = getattr(self.trainer, "datamodule", None)
         if stage in ("fit", "validate") and data is not None:
-            self._take_classes(data)
+            for task in self.tasks.values():
+                task.take_names(data, trains=stage == "fit")
             self.val_gaps = list(data.val_gaps)
-            self.accuracy = self.new_accuracy(self.val_gaps)
+            self.accuracy = GapAccuracy(self.tasks, self.val_gaps)
         if stage == "fit" and not self.trainer.ckpt_path:
             for features in self._features:
                 self.print(load_weights(features, self.hparams.weights))
@@ -129,48 +130,16 @@ class LitDFF(optimizers.ClipsGradients):
                 self.print(report)
         self._features = []
 
-    def new_accuracy(self, gaps: list[int], heads: Sequence[str] | None = None) -> GapAccuracy:
-        """What counts the accuracy of this model's heads, or of some of them."""
-        settings = self.hparams
-        return GapAccuracy(
-            list(self.loss_weights if heads is None else heads),
-            gaps,
-            settings.num_classes,
-            settings.num_box_classes,
-            settings.box_metric,
-        )
-
-    def _take_classes(self, data: Any) -> None:
-        source = type(data).__name__
-        if "segmentation" in self.loss_weights:
-            if not data.classes:
-                raise ValueError(
-                    f"{source} has boxes and no masks, and the model segments: set "
-                    "--model.heads '{detection: 1.0}', or take other data"
-                )
-            _check_number(len(data.classes), self.hparams.num_classes, "num_classes")
-            self.classes = list(data.classes)
-            self.palette = [list(map(int, colour)) for colour in data.palette]
-        if "detection" in self.loss_weights:
-            if not data.with_boxes:
-                raise ValueError(
-                    f"the model detects, and {source} was not asked for boxes: "
-                    "set --data.with_boxes true"
-                )
-            names = data.box_classes
-            _check_number(len(names), self.hparams.num_box_classes, "num_box_classes")
-            self.box_classes = list(names)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Names and colours travel with the weights, so that predict needs nothing else."""
-        checkpoint["classes"], checkpoint["palette"] = self.classes, self.palette
-        checkpoint["box_classes"] = self.box_classes
+        for task in self.tasks.values():
+            checkpoint |= task.saved_names()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes names and colours back."""
-        self.classes = checkpoint.get("classes", self.classes)
-        self.palette = checkpoint.get("palette", self.palette)
-        self.box_classes = checkpoint.get("box_classes", self.box_classes)
+        """Takes names and colours back, and weights as they are called without torch.compile."""
+        checkpoint["state_dict"] = plain_names(checkpoint["state_dict"])
+        for task in self.tasks.values():
+            task.load_names(checkpoint)
 
     def train(self, mode: bool = True) -> "LitDFF":
         """Frozen parts stay in eval mode: their batch-norm statistics do not move."""
@@ -192,6 +161,7 @@ class LitDFF(optimizers.ClipsGradients):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """The weighted sum of the heads' losses on the current frames of the pairs."""
+        self._check_targets(batch)
         features = self.model(batch["key"], batch["current"], batch["gap"])
         losses = self.model.losses(features, batch)
         weighted = [
@@ -200,37 +170,50 @@ class LitDFF(optimizers.ClipsGradients):
             for part in parts.values()
         ]
         total = torch.stack(weighted).sum()
+        self.losses = {n: p.detach() for parts in losses.values() for n, p in parts.items()}
         if len(weighted) > 1:
-            for parts in losses.values():
-                self.log_dict({f"train/loss_{name}": part for name, part in parts.items()})
+            self.log_dict({f"train/loss_{name}": part for name, part in self.losses.items()})
         self.log("train/loss", total, prog_bar=True)
         skipped = batch["skipped"].sum()
         self.log("train/skipped", skipped.float(), reduce_fx="sum", on_step=False, on_epoch=True)
         return total
 
-    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Counts what the heads find in the current frames of the pairs, by gap."""
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Counts what the heads find in the current frames of the pairs, by gap.
+
+        Returns:
+            Whether all features are finite, a scalar.
+        """
+        self._check_targets(batch)
         features = self.model(batch["key"], batch["current"], batch["gap"])
         frame = tuple(batch["current"].shape[-2:])
         predictions = self.model.predict(features, truth_size(batch), frame)
-        kept = counted_here(batch["index"], self.global_rank, self.trainer.world_size)
+        kept = owned_by_rank(batch["index"], self.global_rank, self.trainer.world_size)
         self.accuracy.update(predictions, batch, kept)
+        return features.isfinite().all()
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the mIoU or mAP for each gap, their mean, and those of each class."""
+        """Logs the accuracy of each task: by gap, their mean, of each class and of each group."""
         for head, result in self.accuracy.compute().items():
-            measure = MEASURES[head]
+            task, measure = self.tasks[head], self.tasks[head].measure
             by_gap = result["by_gap"]
-            self.log(f"val/{measure}", mean_of(by_gap), prog_bar=True)
+            self.log(f"val/{measure.name}", mean_of(by_gap), prog_bar=True)
             for gap, value in zip(self.val_gaps, by_gap.float(), strict=True):
-                self.log(f"val/{measure}_gap_{gap}", value)
-            names = self.classes if head == "segmentation" else self.box_classes
-            for name, value in zip(names, result["by_class"].float(), strict=True):
+                self.log(f"val/{measure.name}_gap_{gap}", value)
+            for name, value in zip(task.classes, result["by_class"].float(), strict=True):
                 if not value.isnan():
-                    self.log(f"val/{measure[1:]}_{name.replace(' ', '_')}", value)
-            for group in [name for name in GROUPS if name in result]:
-                self.log(f"val/{measure}_{group}", mean_of(result[group]))
+                    self.log(f"val/{measure.of_class}_{name.replace(' ', '_')}", value)
+            for group in [name for name in measure.groups if name in result]:
+                self.log(f"val/{measure.name}_{group}", mean_of(result[group]))
         self.accuracy.reset()
+
+    def _check_targets(self, batch: dict[str, Any]) -> None:
+        for name, task in self.tasks.items():
+            if lacking := [target for target in task.targets if target not in batch]:
+                raise ValueError(
+                    f"the data has no {' and no '.join(lacking)}, of which the task {name} learns: "
+                    "take other data with --data, or train a model without it (--model.heads)"
+                )
 
     def on_predict_start(self) -> None:
         """Prediction runs on a faster copy of the model."""
@@ -257,11 +240,3 @@ class LitDFF(optimizers.ClipsGradients):
             return None
         predictions = {name: value.cpu() for name, value in predictions.items()}
         return {**predictions, "seconds": time.perf_counter() - started}
-
-
-def _check_number(found: int, wanted: int, setting: str) -> None:
-    if found != wanted:
-        raise ValueError(
-            f"the model has {wanted} classes and the data {found}: "
-            f"set --model.{setting} {found}, or take data of the model's classes"
-        )

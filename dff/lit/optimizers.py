@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from dff.lit.sgd import SGD
@@ -48,6 +49,34 @@ def freeze(model: nn.Module, factors: dict[str, float]) -> list[nn.Module]:
         if any(True for _ in module.parameters())
         and not any(p.requires_grad for p in module.parameters())
     ]
+
+
+class OneCycle(torch.optim.lr_scheduler.OneCycleLR):
+    """One cycle that a checkpoint's goes on from only where it is long enough.
+
+    By itself it takes the checkpoint's length in place of its own, and fails in the step after.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the place in the cycle from a checkpoint.
+
+        Raises:
+            ValueError: Its cycle is shorter than this training.
+        """
+        cycle, done = state_dict["total_steps"], state_dict["last_epoch"]
+        if self.total_steps > cycle:
+            raise ValueError(
+                f"the checkpoint's learning rate follows one cycle of {cycle} steps, of which "
+                f"{done} are done, and this training has {self.total_steps}: set "
+                f"--trainer.max_steps {cycle}, or begin a new run from its weights "
+                "(--model.weights and --model.flow_weights)"
+            )
+        if done < self.total_steps < cycle:
+            rank_zero_warn(
+                f"the learning rate follows one cycle of {cycle} steps, and this training ends at "
+                f"{self.total_steps}, before it has come down: --trainer.max_steps {cycle}"
+            )
+        super().load_state_dict(state_dict)
 
 
 def configure(
@@ -111,7 +140,7 @@ def configure(
     if total_steps < 1:
         raise ValueError("adamw with one cycle wants an end: set --trainer.max_steps or max_epochs")
     adamw = torch.optim.AdamW(settings, lr=lr, **fast)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
+    schedule = OneCycle(
         adamw,
         [group["lr"] for group in settings],
         total_steps=total_steps,

@@ -43,7 +43,9 @@ class Throughput(L.Callback):
         batch_idx: int,
     ) -> None:
         """The work ends; figures go out as often as the loggers ask."""
-        logs = trainer.log_every_n_steps and trainer.global_step % trainer.log_every_n_steps == 0
+        # Lightning's Trainer has this attribute, and does not declare it
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        logs = every and trainer.global_step % every == 0
         if logs and torch.cuda.is_available():
             torch.cuda.synchronize()
         self._ended = time.perf_counter()

@@ -1,10 +1,9 @@
 """SGD as the official code has it, where the momentum remembers the learning rate."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, overload
 
 import torch
-from torch import Tensor
 
 
 class SGD(torch.optim.Optimizer):
@@ -36,8 +35,14 @@ class SGD(torch.optim.Optimizer):
                 raise ValueError(f"{name}={value}: wanted 0 or more")
         super().__init__(params, settings)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step; parameters without a gradient stay as they are.
 
         Args:

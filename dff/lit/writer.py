@@ -4,42 +4,49 @@ import json
 import os
 import shutil
 import time
+from array import array
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
-from dff.data.cityscapes import TRAIN_ID_TO_LABEL_ID
-from dff.data.images import write_png
+from dff.data.files.whole_files import write_whole
 from dff.data.samples import Interval
-from dff.data.video import VideoInput
-from dff.data.video_writer import VideoWriter
-from dff.lit.background import Background
-from dff.lit.detection_files import DetectionFiles
-from dff.lit.drawing import draw_predictions
+from dff.data.video.sources import VideoInput
+from dff.data.video.writer import VideoWriter
+from dff.inference.background import Background
+from dff.inference.results.drawing import draw_predictions
+from dff.inference.results.label_pictures import LabelIds
+from dff.inference.results.result_files import (
+    read_report,
+    remove_results,
+    report_part,
+    results_of,
+    source_of,
+)
 from dff.lit.module import LitDFF
-from dff.lit.result_files import read_report, remove_results, report_part, source_of
-
-LabelIds = Literal["train", "cityscapes", "none"]
+from dff.models.contracts import ResultFiles, Task
 
 WAITING_INTERVALS = 2
 """Most intervals that are being written or wait for it; the networks wait for room."""
 
 
 class PredictionWriter(L.Callback):
-    """Writes, for each video, NAME.mp4, what the heads found, and last NAME.json.
+    """Writes, for each video, NAME.mp4, the files of each task, and last NAME.json.
 
     A segmentation is written as label pictures NAME/*.png, detections as NAME.boxes.json and
-    NAME.boxes.txt. NAME.json marks a video as finished; until then everything has another name, so
-    an interrupted run never looks finished.
+    NAME.boxes.txt. NAME.json tells when each frame is shown, and marks a video as finished; until
+    then everything is in the folder .NAME.part, so an interrupted run never looks finished. Of a
+    damaged video the results of the good frames are kept, and NAME.json has the `error`.
 
-    Drawing and writing run in a thread beside the networks. What goes wrong there is that video's
-    failure, as everywhere.
+    Drawing and writing run in a thread beside the networks. What goes wrong there, a full disk for
+    one, is that video's failure, as everywhere; earlier results of it are replaced only by whole
+    ones.
 
     Args:
         folder: Where to write.
@@ -74,7 +81,7 @@ class PredictionWriter(L.Callback):
     def finished(self, video: VideoInput) -> bool:
         """Whether a video has been predicted with these settings; its name is of `own_names`."""
         report = read_report(self.folder, video.name)
-        if report is None:
+        if report is None or "error" in report:
             return False
         return report["source"] == source_of(video) and report.get("settings") == self.settings
 
@@ -102,10 +109,8 @@ class PredictionWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Starts a video, and its clock, before the networks see its first interval."""
-        if trainer.received_sigterm:  # Lightning's own loop goes on
-            raise SIGTERMException
         if self._video is None:
-            self._video = _OpenVideo(self, batch, self._sources[batch["name"]])
+            self._video = _OpenVideo(self, batch, self._sources[batch["name"]], pl_module.tasks)
             self._open.append(self._video)
         elif self._ended is not None:
             self._video.seconds["wait_for_frames"] += time.perf_counter() - self._ended
@@ -122,34 +127,53 @@ class PredictionWriter(L.Callback):
         """Hands one interval to the writing thread."""
         assert self._video is not None and self._background is not None  # since the batch began
         began = time.perf_counter()
-        self._background.do(self._write, self._video, batch, outputs, pl_module)
+        self._background.do(self._write, self._video, batch, outputs)
         self._ended = time.perf_counter()
         self._video.seconds["wait_for_writing"] += self._ended - began
         if batch["last"]:
             self._video = None
 
-    def _write(
-        self, video: "_OpenVideo", batch: Interval, outputs: dict[str, Any] | None, module: LitDFF
-    ) -> None:
+    def _write(self, video: "_OpenVideo", batch: Interval, outputs: dict[str, Any] | None) -> None:
         """Writes one interval; closes the video after its last."""
         try:
             if outputs is None:
-                self._fail(video, batch, str(batch["error"]))
+                self._end_early(video, batch)
             else:
-                video.write(batch, outputs, module)
+                video.write(batch, outputs)
                 if batch["last"]:
                     video.finish(batch)
         except (OSError, ValueError) as error:
             # The rest of this video's intervals are passed over; the other videos are finished.
-            self._fail(video, batch, str(error))
+            self._fail(video, batch, self._told(error))
         if batch["last"]:
             self._open.remove(video)
 
+    def _end_early(self, video: "_OpenVideo", batch: Interval) -> None:
+        """Keeps what came before the damage, but for earlier results that are whole."""
+        reason = str(batch["error"])
+        whole = read_report(self.folder, video.name)
+        if not video.times or video.aborted or (whole is not None and "error" not in whole):
+            self._fail(video, batch, reason)
+            return
+        video.finish(batch, reason)
+        self._note(batch, "predicted in part", f"{reason}; {len(video.times)} frames are kept")
+
     def _fail(self, video: "_OpenVideo", batch: Interval, reason: str) -> None:
-        if batch["name"] not in self.failed:
-            named = batch["path"] in reason
-            self.failed[batch["name"]] = reason if named else f"{batch['path']}: {reason}"
+        self._note(batch, "not predicted", reason)
         video.abort()
+
+    def _note(self, batch: Interval, outcome: str, reason: str) -> None:
+        named = reason if batch["path"] in reason else f"{batch['path']}: {reason}"
+        self.failed.setdefault(batch["name"], f"{outcome}: {named}")
+
+    def _told(self, error: OSError | ValueError) -> str:
+        fault = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(fault, OSError) and fault.strerror:  # the system's, not one told in words
+            return (
+                f"its results could not be written to {self.folder} ({fault.strerror}): "
+                "make room there, or give another folder with --output"
+            )
+        return str(error)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Waits until all is written."""
@@ -174,111 +198,122 @@ waited for until they are on the device."""
 class _OpenVideo:
     """The files of a video that is being predicted; written by one thread at a time."""
 
-    def __init__(self, writer: PredictionWriter, first: Interval, source: dict[str, Any]) -> None:
-        self.writer, self.source = writer, source
+    def __init__(
+        self,
+        writer: PredictionWriter,
+        first: Interval,
+        source: dict[str, Any],
+        tasks: Mapping[str, Task],
+    ) -> None:
+        self.writer, self.source, self.tasks = writer, source, tasks
         self.name = first["name"]
-        self.pictures = writer.folder / f".{self.name}.part"
+        self.part = writer.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
-        self.boxes: DetectionFiles | None = None
-        self.aborted = False
-        self.frames = 0
+        self.files: dict[str, ResultFiles] | None = None  # of each head that has some
+        self.aborted = self.claimed = False
+        self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
         self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.started = time.perf_counter()
         self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
-        shutil.rmtree(self.pictures, ignore_errors=True)
+        shutil.rmtree(self.part, ignore_errors=True)
 
-    def write(self, interval: Interval, outputs: dict[str, Any], module: LitDFF) -> None:
+    def write(self, interval: Interval, outputs: dict[str, Any]) -> None:
         """Adds one interval's frames."""
         if self.aborted:
             return
         started = time.perf_counter()
         found = {name: v for name, v in outputs.items() if isinstance(v, Tensor)}
-        count = len(interval["frames"])
+        self.part.mkdir(exist_ok=True)
         if self.writer.draw_overlay:
-            self._write_overlay(interval, found, module)
-        if "segmentation" in found and self.writer.labels != "none":
-            self._write_pictures(interval, found["segmentation"])
-        if "detection" in found:
-            if self.boxes is None:
-                self.boxes = DetectionFiles(self.writer.folder, self.name)
-            self.boxes.write(interval["start"], found["detection"])
-        self.frames += count
+            self._write_overlay(interval, found)
+        if self.files is None:
+            self.files = self._open_files()
+        for head, files in self.files.items():
+            files.write(interval, found[head])
+        self.times.extend(interval["times"])
+        self.end = interval["end"]
         self.seconds["decode"] += interval["decode_seconds"]
         self.seconds["network"] += outputs["seconds"]
         self.seconds["write"] += time.perf_counter() - started
-        self.bar.update(count)
+        self.bar.update(len(interval["times"]))
 
-    def _write_overlay(self, interval: Interval, found: dict[str, Tensor], module: LitDFF) -> None:
+    def _write_overlay(self, interval: Interval, found: dict[str, Tensor]) -> None:
         pictures = draw_predictions(
-            interval["frames"],
-            found,
-            module.palette,
-            module.box_classes,
-            self.writer.threshold,
+            interval["frames"], found, self.tasks, self.writer.threshold
         ).numpy()
         # A bright line below the key frames shows the schedule at work.
         height = pictures.shape[1]
         pictures[0, -max(2, height // 100) :] = 255
         if self.overlay is None:
-            path = self.writer.folder / f"{self.name}.mp4"
-            self.overlay = VideoWriter(path, interval["fps"], pictures.shape[1:3])
-            self.overlay.__enter__()
-        for picture in pictures:
-            self.overlay.write(picture)
+            self.overlay = VideoWriter(
+                self.part / f"{self.name}.mp4",
+                interval["fps"],
+                pictures.shape[1:3],
+                pixel_aspect=interval["pixel_aspect"],
+            )
+        for picture, shown in zip(pictures, interval["times"], strict=True):
+            self.overlay.write(picture, shown)
 
-    def _write_pictures(self, interval: Interval, labels: Tensor) -> None:
-        self.pictures.mkdir(exist_ok=True)
-        ids = labels.numpy().astype(np.uint8)
-        if self.writer.labels == "cityscapes":
-            ids = TRAIN_ID_TO_LABEL_ID[ids]
-        names = interval["frame_names"]
-        for i, picture in enumerate(ids):
-            stem = names[i] if names else f"{interval['start'] + i:06d}"
-            write_png(self.pictures / f"{stem}.png", picture)
+    def _open_files(self) -> dict[str, ResultFiles]:
+        labels = self.writer.labels
+        opened = {n: task.files(self.part, self.name, labels) for n, task in self.tasks.items()}
+        return {name: files for name, files in opened.items() if files is not None}
 
-    def finish(self, interval: Interval) -> None:
-        """Gives everything its name, the report last."""
+    def finish(self, interval: Interval, error: str | None = None) -> None:
+        """Gives everything its name, the report last; `error` tells why frames are missing."""
         if self.aborted:
             return
         folder = self.writer.folder
-        part = report_part(folder, self.name)
-        self._write_report(part, interval)  # from here on what has this name is known to be ours
-        # Results of other settings stay whole until here, and then nothing of them is left.
-        remove_results(folder, self.name)
         if self.overlay is not None:
-            self.overlay.close()
-        if self.pictures.exists():
-            os.replace(self.pictures, folder / self.name)
-        if self.boxes is not None:
-            self.boxes.close()
-        self._write_report(part, interval)
+            self.overlay.close(self.end)
+        for files in (self.files or {}).values():
+            files.close()
+        part = report_part(folder, self.name)
+        write_whole(part, self._report(interval, error))
+        # All is on the disk now. From here on what has this name is known to be ours, and results
+        # of other settings go.
+        self.claimed = True
+        results = results_of(self.tasks)
+        remove_results(folder, self.name, results)
+        for suffix in results:
+            if (self.part / f"{self.name}{suffix}").exists():
+                os.replace(self.part / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
         os.replace(part, folder / f"{self.name}.json")
-        self.bar.total = self.frames  # the header may have counted frames that are not there
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.bar.total = len(self.times)  # fewer may be there than seemed to be
         self.bar.close()
 
-    def _write_report(self, file: Path, interval: Interval) -> None:
-        total = time.perf_counter() - self.started
+    def _report(self, interval: Interval, error: str | None) -> str:
+        total, frames = time.perf_counter() - self.started, len(self.times)
         report = {
             "input": interval["path"],
             "source": self.source,
             "settings": self.writer.settings,
-            "frames": self.frames,
-            "frames_per_second": self.frames / total,
-            "network_frames_per_second": self.frames / self.seconds["network"],
+            "frames": frames,
+            "frames_per_second": frames / total,
+            "network_frames_per_second": frames / self.seconds["network"],
             "seconds": {**self.seconds, "total": total},
+            "duration": round(self.end, 6),
+            **({} if error is None else {"error": error}),
         }
-        file.write_text(json.dumps(report, indent=2) + "\n")
+        times = json.dumps([round(shown, 6) for shown in self.times])  # in one line
+        return f'{json.dumps(report, indent=2)[:-2]},\n  "times": {times}\n}}\n'
 
     def abort(self) -> None:
-        """Removes what has been written of this video."""
+        """Removes what has been written of this video, as far as the disk allows it."""
         if self.aborted:
             return
         self.aborted = True
         if self.overlay is not None:
             self.overlay.abort()
-        if self.boxes is not None:
-            self.boxes.abort()
-        shutil.rmtree(self.pictures, ignore_errors=True)
+        for files in (self.files or {}).values():
+            files.abort()
+        shutil.rmtree(self.part, ignore_errors=True)
+        if self.claimed:
+            with suppress(OSError):
+                remove_results(self.writer.folder, self.name, results_of(self.tasks))
+            with suppress(OSError):
+                report_part(self.writer.folder, self.name).unlink(missing_ok=True)
         self.bar.close()
 
 

@@ -1,11 +1,12 @@
 """Deep Feature Flow: an expensive network on key frames, propagation by flow on all others."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, get_args
+from collections.abc import ItemsView, Mapping
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from dff.models.contracts import Head
 from dff.models.warp import warp
 
 Propagation = Literal["full", "no_scale", "no_flow", "copy"]
@@ -21,31 +22,33 @@ class PreparedKey(NamedTuple):
     """(B, ., ., .)."""
 
 
-def carry(features: Tensor, flow: Tensor, scale: Tensor, how: Propagation = "full") -> Tensor:
+def warp_and_scale(
+    features: Tensor, flow: Tensor, scale: Tensor, mode: Propagation = "full"
+) -> Tensor:
     """Warps features along a flow and multiplies by the scale field, W(f_k, F, S).
 
     Args:
         features: Of the key frame, (B, C, h, w).
         flow: Current -> key, (B, 2, h, w), feature pixels.
         scale: (B, C, h, w).
-        how: Which parts take effect.
+        mode: Which parts take effect.
 
     Returns:
         (B, C, h, w).
 
     Raises:
-        ValueError: An unknown `how`.
+        ValueError: An unknown `mode`.
     """
-    if how not in get_args(Propagation):
-        raise ValueError(f"propagation {how!r}: wanted one of {', '.join(get_args(Propagation))}")
-    if how == "copy":
+    if mode not in get_args(Propagation):
+        raise ValueError(f"propagation {mode!r}: wanted one of {', '.join(get_args(Propagation))}")
+    if mode == "copy":
         return features
-    if how != "no_flow":
+    if mode != "no_flow":
         features = warp(features, flow)
-    if how == "no_scale":
+    if mode == "no_scale":
         return features
     scale = scale.to(features.dtype)
-    if how == "full" and not torch.is_grad_enabled():
+    if mode == "full" and not torch.is_grad_enabled():
         return features.mul_(scale)  # what was warped belongs to nobody else
     return features * scale
 
@@ -80,7 +83,8 @@ class DeepFeatureFlow(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """The expensive step: image (B, 3, H, W) -> features (B, C, h, w)."""
-        return self.feature_network(image)
+        features: Tensor = self.feature_network(image)
+        return features
 
     def prepare(self, key: Tensor) -> Tensor | PreparedKey:
         """What `propagate` takes as the key frame (B, 3, H, W): made once for all frames it serves.
@@ -95,7 +99,7 @@ class DeepFeatureFlow(nn.Module):
         features: Tensor,
         key: Tensor | PreparedKey,
         current: Tensor,
-        how: Propagation = "full",
+        mode: Propagation = "full",
     ) -> Tensor:
         """The cheap step: W(f_k, F, S), the key frame's features carried to the current frame.
 
@@ -103,18 +107,18 @@ class DeepFeatureFlow(nn.Module):
             features: Of the key frame, (B, C, h, w).
             key: Key frame, (B, 3, H, W), or what `prepare` made of it.
             current: Current frame, (B, 3, H, W).
-            how: "full" is the method; the others leave a part out, to see what it was worth.
+            mode: "full" is the method; the others leave a part out, to see what it was worth.
 
         Returns:
             Features of the current frame, (B, C, h, w).
         """
-        if how == "copy":
+        if mode == "copy":
             return features
         flow, scale = self.flow_network(current, key)
-        return carry(features, flow, scale, how)
+        return warp_and_scale(features, flow, scale, mode)
 
     def forward(
-        self, key: Tensor, current: Tensor, gap: Tensor, how: Propagation = "full"
+        self, key: Tensor, current: Tensor, gap: Tensor, mode: Propagation = "full"
     ) -> Tensor:
         """Features of the current frames of a batch of pairs, row by row.
 
@@ -126,16 +130,16 @@ class DeepFeatureFlow(nn.Module):
             key: (B, 3, H, W).
             current: (B, 3, H, W).
             gap: (B,), current index minus key index.
-            how: See `propagate`.
+            mode: See `propagate`.
         """
         features = self.encode(key)
-        propagated = self.propagate(features, key, current, how)
+        propagated = self.propagate(features, key, current, mode)
         return torch.where((gap > 0).view(-1, 1, 1, 1), propagated, features)
 
     def losses(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Head -> part -> loss of the current frames; the parts of a head are to be summed."""
         features = self.tail(features)
-        return {name: head.loss(features, targets) for name, head in self.heads.items()}
+        return {name: head.loss(features, targets) for name, head in self.task_networks()}
 
     def predict(
         self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None
@@ -149,4 +153,9 @@ class DeepFeatureFlow(nn.Module):
                 `size`.
         """
         features, frame = self.tail(features), frame or size
-        return {name: head.predict(features, size, frame) for name, head in self.heads.items()}
+        return {name: head.predict(features, size, frame) for name, head in self.task_networks()}
+
+    def task_networks(self) -> ItemsView[str, Head]:
+        """The heads by name."""
+        # a ModuleDict does not tell what modules it holds
+        return cast("ItemsView[str, Head]", self.heads.items())

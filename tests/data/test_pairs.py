@@ -9,13 +9,13 @@ import torch
 from small import DATA
 from torch.utils.data import DataLoader, DistributedSampler
 
-from dff.data import cityscapes
-from dff.data.draws import DrawSampler, mix
-from dff.data.folder import MaskReader
-from dff.data.images import write_png
+from dff.data.datasets import cityscapes
+from dff.data.datasets.folder import MaskReader
+from dff.data.files.images import write_png
 from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
 from dff.data.samples import Boxes, SampleError, Snippet
-from dff.data.transforms import EvaluationTransform, TrainingTransform
+from dff.data.sampling import DrawSampler, mix
+from dff.data.transforms.pairs import EvaluationTransform, TrainingTransform
 
 MINI = DATA / "cityscapes_mini"
 READ = MaskReader(100)

@@ -1,10 +1,13 @@
 import os
 
+import numpy as np
 import pytest
 import torch
 
-from dff.lit.checkpoints import Checkpoints, last_checkpoint, load_model
+from dff.lit.checkpoint_writer import Checkpoints
+from dff.lit.checkpoints import check_continued, last_checkpoint, load_model
 from dff.lit.flow import LitFlow
+from dff.models.weights.mxnet import write_params
 
 
 @pytest.fixture
@@ -28,7 +31,8 @@ def test_a_checkpoint_is_all_that_prediction_needs(saved):
     assert loaded.hparams.task_layers == 5 and loaded.hparams.feature_channels == 16
     for name, value in module.model.state_dict().items():
         assert torch.equal(value, loaded.model.state_dict()[name]), name
-    assert loaded.classes[0] == "road" and loaded.palette[0] == [128, 64, 128]
+    task = loaded.tasks["segmentation"]
+    assert task.classes[0] == "road" and task.palette[0] == [128, 64, 128]
 
 
 def test_a_missing_file_is_said(tmp_path):
@@ -46,7 +50,7 @@ def test_what_is_no_checkpoint_of_a_model_is_refused_with_the_cure(tmp_path, sav
     plain = tmp_path / "plain.ckpt"
     torch.save([1, 2], plain)
     for file, said in (
-        (text, "cannot be read as a checkpoint"),
+        (text, r"cannot be read as a checkpoint \(it is text"),
         (flow, "a flow network's checkpoint"),
         (other, "no checkpoint of this project"),
         (plain, "no checkpoint of this project"),
@@ -109,3 +113,44 @@ def test_the_newest_last_checkpoint_of_a_run(tmp_path):
         (folder / "last.ckpt").touch()
         os.utime(folder / "last.ckpt", (age, age))
     assert last_checkpoint(tmp_path / "run").parts[-3] == "version_0"
+
+
+def test_a_checkpoint_of_a_wrapped_model_is_as_good(
+    saved, tmp_path, small_module, small_streets, trainer
+):
+    module, file = saved
+    checkpoint = torch.load(file, weights_only=True)
+    state, wrapped = checkpoint["state_dict"], tmp_path / "wrapped.ckpt"
+    for wrapper in ("_orig_mod.model.", "module.model.", "model._orig_mod."):
+        checkpoint["state_dict"] = {wrapper + k.removeprefix("model."): state[k] for k in state}
+        torch.save(checkpoint, wrapped)
+        loaded = load_model(wrapped).model.state_dict()
+        assert all(torch.equal(value, loaded[n]) for n, value in module.model.state_dict().items())
+        check_continued(wrapped, "LitDFF")
+    again = small_module(task_layers=5)
+    trainer(max_steps=1, limit_val_batches=0).fit(again, small_streets(), ckpt_path=wrapped)
+    assert all(torch.equal(value, again.state_dict()[n]) for n, value in state.items())
+
+
+def test_weights_that_are_no_numbers_are_told(saved):
+    _, file = saved
+    checkpoint = torch.load(file, weights_only=True)
+    name = next(n for n in checkpoint["state_dict"] if n.endswith("conv1.weight"))
+    checkpoint["state_dict"][name][0, 0, 0, 0] = float("nan")
+    torch.save(checkpoint, file)
+    for read in (load_model, lambda file: check_continued(file, "LitDFF")):
+        with pytest.raises(
+            ValueError, match=rf"holds NaN in {name}, .* take an earlier checkpoint"
+        ):
+            read(file)
+
+
+def test_weights_where_a_checkpoint_is_wanted_are_told_their_way(tmp_path):
+    file = tmp_path / "dff-0000.params"
+    write_params(file, {"arg:conv1_weight": np.zeros((64, 3, 7, 7), np.float32)})
+    with pytest.raises(
+        ValueError, match=r"holds weights of MXNet.*convert_weights\.py .*params mo"
+    ):
+        load_model(file)
+    with pytest.raises(ValueError, match=r"holds weights of MXNet.*by --model\.weights .*params"):
+        check_continued(file, "LitDFF")

@@ -8,13 +8,14 @@ import pytest
 import torch
 from vid_layout import write_vid
 
-from dff.data.video import find_videos
-from dff.data.video_writer import VideoWriter
-from dff.lit.accuracy import GapAccuracy
-from dff.lit.datamodules import ImageNetVID, Videos
-from dff.lit.detection_files import DetectionFiles
-from dff.lit.drawing import draw_boxes
-from dff.lit.predictor import VideoPredictor, table
+from dff.data.video.sources import find_videos
+from dff.data.video.writer import VideoWriter
+from dff.inference.results.detection_files import DetectionFiles
+from dff.inference.results.drawing import draw_boxes
+from dff.inference.tasks.detection import Detection
+from dff.lit.datamodules.datasets import ImageNetVID, Videos
+from dff.lit.evaluation.predictor import VideoPredictor, table
+from dff.lit.metrics.accuracy import GapAccuracy
 from dff.lit.writer import PredictionWriter
 
 SMALL_HEAD = {"anchor_scales": [1, 2, 4], "pre_nms": 200, "proposals": 20, "max_detections": 10}
@@ -54,7 +55,7 @@ def test_the_report_has_both_tasks(joint_module, small_streets, trainer, tmp_pat
     row = predictor.report["rows"][-1]
     assert {"map_mean", "map_worst", "map_run", "copy_map_mean", "no_flow_map_mean"} <= row.keys()
     assert ("miou_mean" in row) == ("segmentation" in heads)
-    assert "mAP" in table(predictor.report)
+    assert "mAP" in table(predictor.report, [Detection.measure])
     assert predictor.report["frame_map"] == predictor.report["rows"][0]["map_mean"]
 
 
@@ -77,12 +78,14 @@ def test_predict_writes_boxes_in_both_formats(joint_module, trainer, tmp_path):
     frame, label, _, x1, _, x2, _ = map(float, lines[0].split())
     assert boxes[0]["image_id"] == frame and boxes[0]["category_id"] == label
     assert boxes[0]["bbox"][0] == x1
+    assert all(box["time"] == box["image_id"] / 10 for box in boxes)
     assert boxes[0]["bbox"][2] == pytest.approx(x2 - x1 + 1, abs=0.011)
 
 
 def test_an_aborted_video_leaves_no_boxes(tmp_path):
     files = DetectionFiles(tmp_path, "a")
-    files.write(0, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0], [0, 0, 0, 0, 0, -1]]]))
+    interval = {"start": 0, "times": [0.0]}
+    files.write(interval, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0], [0, 0, 0, 0, 0, -1]]]))
     files.abort()
     assert not list(tmp_path.iterdir())
     files = DetectionFiles(tmp_path, "b")
@@ -110,7 +113,7 @@ def test_scores_cannot_be_propagated_for_boxes(small_module):
 
 
 def test_motion_groups_are_reported_where_motion_is_known():
-    accuracy = GapAccuracy(["detection"], [0, 1], 1, 2)
+    accuracy = GapAccuracy({"detection": Detection(2)}, [0, 1])
     box = torch.tensor([[[4.0, 4, 20, 20], [30, 4, 40, 20]]]).repeat(2, 1, 1)
     labels = torch.tensor([[0, 1]]).repeat(2, 1)
     found = torch.cat([box, torch.ones(2, 2, 1), labels[..., None]], -1)
@@ -141,5 +144,5 @@ def test_imagenet_vid_is_trained_and_evaluated_with_motion_groups(
     run.fit(module, data)
     metrics = run.validate(module, data, verbose=False)[0]
     assert {"val/map", "val/map_gap_2", "val/map_slow"} <= metrics.keys()
-    assert module.box_classes[0] == "airplane"
+    assert module.tasks["detection"].classes[0] == "airplane"
     assert "slow_map_mean" in run.callbacks[0].report["rows"][0]

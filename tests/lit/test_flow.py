@@ -12,12 +12,12 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from dff.data.collation import collate
-from dff.lit import panels
+from dff.lit.datamodules.pair_data import to_unit_frames
 from dff.lit.flow import LitFlow
-from dff.lit.pair_data import to_unit_frames
-from dff.lit.panels import Panels
-from dff.models.flow_weights import NAMINGS
-from dff.models.flownet import FlowNet
+from dff.lit.visualization import panels
+from dff.lit.visualization.panels import Panels
+from dff.models.flow.flownet import FlowNet
+from dff.models.weights.flow import NAMINGS
 
 
 class ShiftedPairs(L.LightningDataModule):

@@ -126,6 +126,29 @@ def test_a_cycle_of_any_length(steps):
     assert made["optimizer"].param_groups[0]["lr"] > 0
 
 
+@pytest.mark.parametrize(("steps", "fits"), [(10, True), (7, True), (3, True), (11, False)])
+def test_a_cycle_is_taken_up_where_it_is_long_enough(steps, fits):
+    def cycle(total_steps):
+        made = configure(Model(), **settings(optimizer="adamw", total_steps=total_steps))
+        return made["optimizer"], made["lr_scheduler"]["scheduler"]
+
+    optimizer, schedule = cycle(10)
+    for _ in range(4):
+        optimizer.step()
+        schedule.step()
+    _, other = cycle(steps)
+    if not fits:
+        with pytest.raises(ValueError, match=r"cycle of 10 steps, of which 4 are done, .* has 11"):
+            other.load_state_dict(schedule.state_dict())
+        return
+    if steps == 7:
+        with pytest.warns(UserWarning, match="ends at 7, before it has come down"):
+            other.load_state_dict(schedule.state_dict())
+    else:
+        other.load_state_dict(schedule.state_dict())
+    assert other.get_last_lr() == schedule.get_last_lr()
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_where_time_alone_ends_a_training_only_a_cycle_is_refused(
     optimizer, small_module, small_streets, trainer

@@ -9,9 +9,9 @@ import torch
 from small import ROOT, SMALL
 
 from dff.lit.checkpoints import load_model
+from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.optimizers import freeze
-from dff.lit.predictor import VideoPredictor
-from dff.models.classical_flow import DISFlow
+from dff.models.flow.classical import DISFlow
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dff.data.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
-from dff.data.images import read_labels
-from dff.data.video import find_videos, open_video
-from dff.data.video_writer import VideoWriter
-from dff.lit.datamodules import Videos
-from dff.lit.drawing import colour_labels, overlay
-from dff.lit.result_files import own_names
+from dff.data.datasets.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
+from dff.data.files.images import read_labels, write_png
+from dff.data.video.sources import find_videos, open_video
+from dff.data.video.writer import VideoWriter
+from dff.inference.recognizer import stream
+from dff.inference.results.drawing import colour_labels, overlay
+from dff.inference.results.result_files import own_names, source_of
+from dff.lit.datamodules.datasets import Videos
 from dff.lit.writer import SECONDS, PredictionWriter
-from dff.models.recognizer import stream
 from dff.models.schedule import FixedSchedule
 
 FRAMES = 7
@@ -29,7 +29,7 @@ FRAMES = 7
 @pytest.fixture
 def model(small_module):
     module = small_module().eval()
-    module.palette = PALETTE.tolist()
+    module.tasks["segmentation"].palette = PALETTE.tolist()
     scores = module.model.heads["segmentation"].scores
     torch.nn.init.normal_(scores.weight, std=5.0)
     return module
@@ -105,6 +105,39 @@ def test_one_bad_video_does_not_stop_the_others(model, videos, tmp_path):
     assert names == ["a", "a.json", "a.mp4", "c", "c.json", "c.mp4"]
 
 
+def test_what_comes_before_the_damage_is_kept(model, videos, tmp_path):
+    whole, cut, out = videos / "c.mp4", tmp_path / "cut.mp4", tmp_path / "out"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: int(0.7 * len(data))])
+    writer = PredictionWriter(out, {})
+    predict(model, writer, [str(cut)])
+    report = json.loads((out / "cut.json").read_text())
+    kept = report["frames"]
+    assert 0 < kept < FRAMES and len(report["times"]) == kept
+    assert f"cut short after {kept}" in report["error"]
+    assert writer.failed["cut"].startswith("predicted in part: ")
+    assert writer.failed["cut"].endswith(f"{kept} frames are kept")
+    assert len(list((out / "cut").glob("*.png"))) == kept
+    assert len(list(open_video(out / "cut.mp4"))) == kept
+    # it is not finished: the next run looks whether there is more by then
+    assert predict(model, PredictionWriter(out, {}), [str(cut)]) == ["cut"]
+    cut.write_bytes(data)
+    assert predict(model, PredictionWriter(out, {}), [str(cut)]) == ["cut"]
+    assert json.loads((out / "cut.json").read_text())["frames"] == FRAMES
+
+
+def test_whole_results_are_not_replaced_by_those_of_a_damaged_copy(model, videos, tmp_path):
+    video, out = tmp_path / "a.mp4", tmp_path / "out"
+    shutil.copy(videos / "c.mp4", video)
+    predict(model, PredictionWriter(out, {}), [str(video)])
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    video.write_bytes(video.read_bytes()[: int(0.7 * video.stat().st_size)])
+    writer = PredictionWriter(out, {})
+    predict(model, writer, [str(video)])
+    assert "cut short" in writer.failed["a"] and "kept" not in writer.failed["a"]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
 def test_a_finished_video_is_skipped_unless_the_settings_changed(model, videos, tmp_path):
     out, inputs = tmp_path / "out", [str(videos / "a.mp4"), str(videos / "c.mp4")]
     assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == ["a", "c"]
@@ -113,6 +146,18 @@ def test_a_finished_video_is_skipped_unless_the_settings_changed(model, videos, 
     shutil.copy(inputs[1], inputs[0])  # another video in the same file
     assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == ["a"]
     assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == []
+
+
+def test_another_rate_makes_the_results_of_a_folder_anew_and_of_no_file(videos, tmp_path):
+    (tmp_path / "frames").mkdir()
+    write_png(tmp_path / "frames" / "0.png", np.zeros((8, 8, 3), np.uint8))
+    inputs = [str(tmp_path / "frames"), str(videos / "a.mp4")]
+    usual, same, faster = (
+        [source_of(video) for video in find_videos(inputs, **rate)]
+        for rate in ({}, {"fps": 17.0}, {"fps": 30.0})
+    )
+    assert usual == same and "fps" not in usual[0]  # as in results of earlier versions
+    assert usual[0] != faster[0] and usual[1] == faster[1]
 
 
 def test_two_videos_of_one_name_keep_a_result_each(model, videos, tmp_path):
@@ -214,11 +259,11 @@ def test_a_prediction_that_is_asked_to_end_ends(model, videos, tmp_path):
 def test_what_cannot_be_written_fails_its_video_alone(model, videos, tmp_path, monkeypatch):
     write, threads = VideoWriter.write, set()
 
-    def fail(self, frame):
+    def fail(self, *frame):
         threads.add(threading.current_thread())
         if self.path.name == "a.mp4" and self._written == 4:
             raise OSError("no space left on the disk")
-        write(self, frame)
+        write(self, *frame)
 
     monkeypatch.setattr(VideoWriter, "write", fail)
     writer = PredictionWriter(tmp_path / "out", {})

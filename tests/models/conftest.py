@@ -6,10 +6,10 @@ import json
 import pytest
 from small import SHARED
 
-from dff.models.flownet import FlowNet
-from dff.models.mxnet_params import write_params
-from dff.models.resnet import ResNet
-from dff.models.weights import load_weights
+from dff.models.backbones.resnet import ResNet
+from dff.models.flow.flownet import FlowNet
+from dff.models.weights.load import load_weights
+from dff.models.weights.mxnet import write_params
 
 FOLDER = SHARED / "reference"
 HEADS = ("rpn_", "rfcn_")

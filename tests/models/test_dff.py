@@ -2,30 +2,14 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+from networks import SIZE, frames, small_model
 from torch import nn
 
-from dff.models import presets
-from dff.models.dff import DeepFeatureFlow, carry
-from dff.models.segmentation import SegmentationHead
+from dff.inference.tasks.choice import tasks_of
+from dff.models import build
+from dff.models.dff import DeepFeatureFlow, warp_and_scale
+from dff.models.heads.segmentation import SegmentationHead
 from dff.models.warp import warp
-
-SIZE = (64, 96)
-
-
-def small_model(task_layers=1, **kwargs):
-    torch.manual_seed(0)
-    features = presets.feature_network("resnet18", 16, **kwargs)
-    return presets.deep_feature_flow(
-        features, "flownet_half", num_classes=5, task_layers=task_layers
-    )
-
-
-def frames(count, seed=1):
-    patches = torch.rand(count, 3, 4, 6, generator=torch.Generator().manual_seed(seed))
-    return F.interpolate(
-        patches, size=SIZE
-    )  # unlike fine noise, each frame has features of its own
 
 
 class ShiftByOne(nn.Module):
@@ -76,7 +60,7 @@ def test_gap_0_gives_the_flow_network_exactly_zero_gradient_and_others_do_not():
 
 def test_a_hand_made_flow_serves():
     model = DeepFeatureFlow(
-        presets.feature_network("resnet18", 16),
+        build.feature_network("resnet18", 16),
         ShiftByOne(),
         {"segmentation": SegmentationHead(16, 5)},
     ).eval()
@@ -89,12 +73,16 @@ def test_a_hand_made_flow_serves():
 def test_each_way_leaves_out_its_part():
     features, scale = torch.rand(1, 4, 5, 6), torch.rand(1, 4, 5, 6)
     flow = torch.randn(1, 2, 5, 6)
-    torch.testing.assert_close(carry(features, flow, scale, "full"), warp(features, flow) * scale)
-    torch.testing.assert_close(carry(features, flow, scale, "no_scale"), warp(features, flow))
-    torch.testing.assert_close(carry(features, flow, scale, "no_flow"), features * scale)
-    torch.testing.assert_close(carry(features, flow, scale, "copy"), features)
+    torch.testing.assert_close(
+        warp_and_scale(features, flow, scale, "full"), warp(features, flow) * scale
+    )
+    torch.testing.assert_close(
+        warp_and_scale(features, flow, scale, "no_scale"), warp(features, flow)
+    )
+    torch.testing.assert_close(warp_and_scale(features, flow, scale, "no_flow"), features * scale)
+    torch.testing.assert_close(warp_and_scale(features, flow, scale, "copy"), features)
     with pytest.raises(ValueError, match=r"'half'.*full, no_scale, no_flow, copy"):
-        carry(features, flow, scale, "half")
+        warp_and_scale(features, flow, scale, "half")
 
 
 def test_copy_does_not_run_the_flow_network():
@@ -102,6 +90,13 @@ def test_copy_does_not_run_the_flow_network():
     model.flow_network = None
     features = torch.rand(1, 16, 4, 6)
     assert model.propagate(features, frames(1), frames(1), "copy") is features
+
+
+@pytest.mark.parametrize("task_layers", [21, 12, 5, 1, 0])
+def test_the_feature_network_tells_the_channels_of_what_is_propagated(task_layers):
+    model = small_model(task_layers).eval()
+    features = model.encode(torch.rand(1, 3, 64, 64))
+    assert features.shape[1] == model.feature_network.out_channels
 
 
 @pytest.mark.parametrize("task_layers", [21, 12, 5, 1])
@@ -128,7 +123,7 @@ def test_split_point_0_propagates_scores():
 
 def test_an_unknown_head_is_refused():
     with pytest.raises(ValueError, match=r"heads \['depth'\]: wanted one or more of segmentation"):
-        presets.deep_feature_flow(presets.feature_network("resnet18", 16), heads=["depth"])
+        tasks_of({"heads": {"depth": 1.0}})
 
 
 def test_bfloat16_trains_with_flow_in_float32():

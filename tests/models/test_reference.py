@@ -12,7 +12,7 @@ import torch
 from small import SHARED
 from torch import nn
 
-from dff.models.resnet import ResNet
+from dff.models.backbones.resnet import ResNet
 from dff.models.warp import warp
 
 FOLDER = SHARED / "reference"

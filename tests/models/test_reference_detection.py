@@ -15,20 +15,20 @@ import torch
 from small import SHARED
 
 from dff.lit.checkpoints import load_model
-from dff.models.boxes import base_anchors, clip, decode, encode, overlaps, suppress
+from dff.models.backbones.resnet import MEAN_STD
 from dff.models.dff import DeepFeatureFlow
-from dff.models.mxnet_params import write_params
-from dff.models.psroi import pool_regions, vote
-from dff.models.resnet import MEAN_STD
-from dff.models.rfcn import (
+from dff.models.heads.detection.boxes import base_anchors, clip, decode, encode, overlaps, suppress
+from dff.models.heads.detection.psroi import pool_regions, vote
+from dff.models.heads.detection.rfcn import (
     OFFICIAL_NAMES,
     DetectionHead,
     hardest,
     label_regions,
     region_errors,
 )
-from dff.models.rpn import AnchorLabels, Regions, by_anchor, propose
-from dff.models.weights import official_name
+from dff.models.heads.detection.rpn import AnchorLabels, Regions, by_anchor, propose
+from dff.models.weights.load import official_name
+from dff.models.weights.mxnet import write_params
 
 ROOT = Path(__file__).parents[2]
 FOLDER = SHARED / "reference"
@@ -103,7 +103,7 @@ def test_proposals(case):
     size = expected[f"{case}_im_info"][:, :2]
     deltas = by_anchor(expected[f"{case}_deltas"])
     regions = propose(expected[f"{case}_prob"][:, 9:], deltas, base_anchors(), size)
-    assert regions.count.item() == expected[f"{case}_n_unique_cxx"]
+    assert regions.number.item() == expected[f"{case}_n_unique_cxx"]
     check("rois", regions.boxes[0], expected[f"{case}_rois_cxx"][:, 1:], 1e-3)
     check("scores", regions.scores[0, :, None], expected[f"{case}_scores_cxx"], 1e-6)
 
@@ -148,7 +148,7 @@ def test_maps_regions_and_what_they_are(make_head, frame):
     probabilities, boxes = head.detect(maps, regions, sizes)
     check("cls_prob", probabilities, expected["cls_prob_reshape"], 1e-5)
     check("pred_boxes", boxes[0] * 7.5, expected["pred_boxes_orig_scale"][:, 4:].float(), 5e-3)
-    exact = Regions(expected["rois"][None, :, 1:], regions.scores, regions.count)
+    exact = Regions(expected["rois"][None, :, 1:], regions.scores, regions.number)
     _, deltas = head.classify(maps, exact.boxes, sizes)
     check("bbox_pred", deltas, expected["bbox_pred_reshape"][..., 4:], 1e-5)
 
@@ -313,7 +313,8 @@ def test_a_converted_checkpoint_is_a_model_that_predicts(official_arrays, tmp_pa
     assert "left over  arg:rfcn_bbox_bias_test" in done.stdout
     module = load_model(target)
     target.unlink()
-    assert module.box_classes[0] == "airplane" and len(module.box_classes) == 30
+    names = module.tasks["detection"].classes
+    assert names[0] == "airplane" and len(names) == 30
     deltas = module.model.heads["detection"].deltas.bias.detach().numpy()
     np.testing.assert_array_equal(deltas, arrays["arg:rfcn_bbox_bias"])
     flow = module.model.flow_network.decoder.flow.bias.detach().numpy()

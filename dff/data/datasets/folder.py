@@ -1,0 +1,164 @@
+"""A user's own data: frames and masks in folders, one folder for each video.
+
+    ROOT/classes.txt                       one class a line: name, or name and its colour "r g b"
+    ROOT/{split}/frames/{video}/*.png      consecutive frames in natural order; .jpg and .jpeg too
+    ROOT/{split}/masks/{video}/*.png       same stem as the frame: class numbers from 0, 255 ignored
+
+Any frame may lack a mask. A video of one frame is a single image, and is trained at gap 0.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dff.data.files.images import natural_order, read_labels, values_in
+from dff.data.samples import IGNORED, SampleError, Snippet, Snippets, read_text
+
+_FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+_CLASS_LINE = re.compile(r"(?P<name>.+?)(?:\s+(?P<r>\d+)\s+(?P<g>\d+)\s+(?P<b>\d+))?")
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Reads masks of a data set with `classes` classes: path -> (H, W) uint8, 255 ignored."""
+
+    classes: int
+
+    def __call__(self, path: str | os.PathLike) -> np.ndarray:
+        """Reads one mask.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            SampleError: The file is damaged, or holds numbers of no class.
+        """
+        mask = read_labels(path)
+        present = values_in(mask)
+        wrong = present[(present >= self.classes) & (present != IGNORED)]
+        if len(wrong):
+            raise SampleError(
+                f"{path} holds the numbers {', '.join(map(str, wrong[:10]))}, but classes.txt has "
+                f"{self.classes} classes, 0..{self.classes - 1} (and {IGNORED} for ignored): "
+                "correct the mask, or add the classes to classes.txt"
+            )
+        return mask.astype(np.uint8, copy=False)
+
+
+def read_classes(root: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
+    """Reads ROOT/classes.txt: the K names, and their colours as (K, 3) uint8 RGB.
+
+    Classes without a colour get one that no other class has. Empty lines are passed over.
+
+    Raises:
+        FileNotFoundError: There is no classes.txt.
+        SampleError: It names no class, too many, one twice, or a colour outside 0..255.
+    """
+    path = Path(root) / "classes.txt"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no {path}: write one class a line, in the order of the numbers in the masks "
+            "(the first line is class 0), or set --data.root"
+        )
+    names: list[str] = []
+    colours: list[tuple[int, ...] | None] = []
+    for line in read_text(path).splitlines():
+        if match := _CLASS_LINE.fullmatch(line.strip()):
+            rgb = match.group("r", "g", "b")
+            names.append(match["name"])
+            colours.append(None if rgb[0] is None else tuple(int(value) for value in rgb))
+    if not 1 <= len(names) <= IGNORED:
+        raise SampleError(
+            f"{path} names {len(names)} classes: want 1 to {IGNORED}, one a line, "
+            f"because {IGNORED} marks ignored pixels"
+        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SampleError(f"{path} names a class twice: {', '.join(twice)}; rename one of them")
+    if outside := [name for name, c in zip(names, colours, strict=True) if c and max(c) > 255]:
+        raise SampleError(f"{path}: a colour is r g b, each 0..255; see {', '.join(outside)}")
+    spare = (c for c in map(_default_colour, range(1, 1024)) if c not in colours)
+    return tuple(names), np.array([c or next(spare) for c in colours], np.uint8)
+
+
+def find_snippets(root: str | os.PathLike, split: str, require_labels: bool = True) -> Snippets:
+    """Lists the videos of one split; opens no file.
+
+    Args:
+        root: Folder that holds the splits.
+        split: Name of a folder in it, such as "train".
+        require_labels: Whether videos without masks are left out, and none at all is an error.
+
+    Raises:
+        FileNotFoundError: The root, the split, its frames or its masks are missing.
+        SampleError: Two frames of a video have the same stem.
+    """
+    root = Path(root)
+    frame_root, mask_root = root / split / "frames", root / split / "masks"
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: set --data.root to the folder with your data")
+    if not frame_root.is_dir():
+        raise FileNotFoundError(
+            f"no folder {frame_root}: put the frames of each video into "
+            f"{frame_root}/VIDEO/, or set --data.root"
+        )
+    snippets, left_out = Snippets(), 0
+    for video in _folders(frame_root):
+        files = _files(frame_root / video, _FRAME_SUFFIXES)
+        masks = {Path(file).stem: file for file in _files(mask_root / video, (".png",))}
+        stems = [Path(file).stem for file in files]
+        if len(set(stems)) < len(stems):
+            twice = next(stem for stem in stems if stems.count(stem) > 1)
+            raise SampleError(
+                f"two frames in {frame_root / video} are called {twice}: "
+                "a mask belongs to a frame by its name, so delete or rename one"
+            )
+        frames = {number: str(frame_root / video / file) for number, file in enumerate(files)}
+        labels = {
+            number: str(mask_root / video / masks[stem])
+            for number, stem in enumerate(stems)
+            if stem in masks
+        }
+        left_out += len(masks) - len(labels)
+        if labels or (frames and not require_labels):
+            snippets.append(Snippet(video, frames, labels))
+    left_out += sum(
+        len(_files(mask_root / video, (".png",)))
+        for video in set(_folders(mask_root)) - set(_folders(frame_root))
+    )
+    snippets.labels_left_out = left_out
+    if not snippets and not any(
+        _files(frame_root / v, _FRAME_SUFFIXES) for v in _folders(frame_root)
+    ):
+        raise FileNotFoundError(
+            f"no .png, .jpg or .jpeg frames in the folders of {frame_root}: put the frames of each "
+            f"video into {frame_root}/VIDEO/, a single image into a folder of its own"
+        )
+    if not snippets:
+        raise FileNotFoundError(
+            f"no mask in {mask_root} belongs to a frame in {frame_root} ({left_out} belong to "
+            f"none): put the mask of frames/VIDEO/NAME.jpg at masks/VIDEO/NAME.png"
+        )
+    return snippets
+
+
+def _folders(parent: Path) -> list[str]:
+    if not parent.is_dir():
+        return []
+    return sorted((e.name for e in os.scandir(parent) if e.is_dir()), key=natural_order)
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    if not folder.is_dir():
+        return []
+    # names with a dot in front are what macOS and stopped copies leave
+    names = (e.name for e in os.scandir(folder) if not e.name.startswith("."))
+    return sorted((n for n in names if n.lower().endswith(suffixes)), key=natural_order)
+
+
+def _default_colour(number: int) -> tuple[int, ...]:
+    """Colour of a class by the bits of its number, as PASCAL VOC does: 1..255 all differ."""
+    return tuple(
+        sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )

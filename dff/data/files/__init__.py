@@ -1,0 +1,1 @@
+"""Pictures, label files and flow files on disk."""

@@ -1,0 +1,150 @@
+"""The files of one (key, current) pair, read and compared with each other."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dff.data.files.images import read_image, read_orientation, read_stored
+from dff.data.files.orientation import SIDEWAYS, UPRIGHT, turn
+from dff.data.samples import Boxes, SampleError, Snippet
+from dff.data.transforms.pairs import Arrays
+
+ReadMask = Callable[[str], np.ndarray]
+"""Label file -> (H, W) uint8 train ids; `cityscapes.read_train_ids` or a `folder.MaskReader`."""
+BOXES = ("boxes", "box_labels", "tracks")
+"""Names of the arrays that boxes are."""
+
+
+def read_pair(
+    snippet: Snippet,
+    current: int,
+    gap: int,
+    read_mask: ReadMask | None,
+    with_flow: bool,
+    with_boxes: bool,
+    known: Arrays | None = None,
+) -> Arrays:
+    """Reads a pair: `key` and `current`, and of the current frame what is asked for.
+
+    Which way up a frame and its labels are is said in `dff.data.files.orientation`.
+
+    Args:
+        snippet: Where its files are.
+        current: Number of the current frame.
+        gap: Frames from the key frame to it; at 0 both are one array.
+        read_mask: As in `TrainingPairs`.
+        with_flow: Likewise.
+        with_boxes: Likewise.
+        known: `current`, and its `mask` and boxes, where they were read before.
+
+    Raises:
+        SampleError: A file cannot be used, or two do not belong together; all are named.
+        ValueError: The snippet has no boxes.
+    """
+    if with_boxes and snippet.boxes is None:
+        raise ValueError(
+            f"no boxes are known of snippet {snippet.name}: use data that has them, or set "
+            "with_boxes to false"
+        )
+    paths = (snippet.frames[current - gap], snippet.frames[current], snippet.labels[current])
+    boxes_alone = with_boxes and read_mask is None
+    try:
+        arrays = dict(known or _labelled(snippet, current, read_mask, with_boxes))
+        key = frame = arrays["current"]
+        if gap:
+            key = _read_fitting(paths[0], frame.shape[:2]) if boxes_alone else read_image(paths[0])
+        if key.shape != frame.shape:
+            raise SampleError(
+                f"frames of two sizes in one snippet: the key frame is {_size(key)}, the current "
+                f"{_size(frame)}"
+            )
+        if with_flow:
+            arrays |= _flow(snippet, current, gap, frame.shape[:2])
+    except (SampleError, FileNotFoundError) as error:
+        raise SampleError(
+            f"{error} (snippet {snippet.name}, key frame {paths[0]}, current frame {paths[1]}, "
+            f"labels {paths[2]})"
+        ) from error
+    arrays["key"] = key
+    return arrays
+
+
+def _labelled(
+    snippet: Snippet, current: int, read_mask: ReadMask | None, with_boxes: bool
+) -> Arrays:
+    """A labelled frame with its labels."""
+    path = snippet.frames[current]
+    boxes = None
+    if with_boxes:
+        assert snippet.boxes is not None  # asked for where there are some
+        boxes = snippet.boxes.boxes(current)
+    arrays = {}
+    if boxes is not None and read_mask is None:
+        frame = _read_fitting(path, boxes.frame_size)
+    else:
+        stored, orientation = read_stored(path)
+        frame = turn(stored, orientation)
+    if read_mask is not None:
+        arrays["mask"] = _mask(snippet.labels[current], read_mask, frame.shape[:2], orientation)
+    arrays["current"] = frame
+    if boxes is not None:
+        _check_size(boxes, frame)
+        arrays |= dict(zip(BOXES, boxes[:3], strict=True))
+    return arrays
+
+
+def _read_fitting(path: str, size: tuple[int, ...] | None) -> np.ndarray:
+    """A frame as it is stored; as it is shown, where that alone has the size."""
+    frame, orientation = read_stored(path)
+    shown = turn(frame, orientation)
+    return shown if size and frame.shape[:2] != tuple(size) == shown.shape[:2] else frame
+
+
+def _mask(path: str, read_mask: ReadMask, shown: tuple[int, ...], orientation: int) -> np.ndarray:
+    """The mask of a frame as that is shown.
+
+    Args:
+        path: Of the mask.
+        read_mask: Reads it.
+        shown: Height and width of the frame as it is shown.
+        orientation: Of the frame.
+    """
+    mask, how = read_mask(path), ""
+    if orientation != UPRIGHT and read_orientation(path) == UPRIGHT:
+        how = f", turned by its EXIF orientation {orientation}"
+        stored = shown[::-1] if orientation >= SIDEWAYS else shown
+        if mask.shape == stored == shown:
+            raise SampleError(
+                f"the frame is turned by its EXIF orientation {orientation}, and nothing tells "
+                "whether its mask was drawn on it as viewers show it or as it is stored: turn the "
+                "pixels of such frames (magick mogrify -auto-orient) in the first case, take the "
+                "mark off them (exiftool -Orientation=) in the second"
+            )
+        if mask.shape == stored:
+            mask = turn(mask, orientation)
+    if mask.shape != shown:
+        raise SampleError(
+            f"labels of another size: {_size(mask)}, but the frame is {shown[0]}x{shown[1]}{how}; "
+            "labels have one pixel for each pixel of their frame"
+        )
+    return mask
+
+
+def _check_size(boxes: Boxes, frame: np.ndarray) -> None:
+    if boxes.frame_size is not None and tuple(boxes.frame_size) != frame.shape[:2]:
+        raise SampleError(
+            f"boxes of a frame of another size: {boxes.frame_size[0]}x{boxes.frame_size[1]}, but "
+            f"the frame is {_size(frame)}; copy frame and annotation again from their source"
+        )
+
+
+def _flow(snippet: Snippet, current: int, gap: int, shape: tuple[int, ...]) -> Arrays:
+    flow, occluded = np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)
+    known = gap == 0 or snippet.truth is not None
+    if gap and snippet.truth is not None:
+        flow, occluded = snippet.truth.flow(current, current - gap)
+    return {"flow": flow, "flow_known": np.full(shape, known), "occluded": occluded}
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[0]}x{array.shape[1]}"

@@ -1,0 +1,1 @@
+"""Pairs with exact flow, drawn in the manner of Flying Chairs."""

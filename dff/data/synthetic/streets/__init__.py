@@ -1,0 +1,1 @@
+"""Street videos with labels, boxes and true flow, drawn by code."""

@@ -1,0 +1,204 @@
+"""How fast a model runs on frames that are already on its device."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from dff.inference.recognizer import batch_size, recognize, recognize_interval, size_of, take_key
+from dff.models.dff import DeepFeatureFlow, warp_and_scale
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measured time of one key duration, live, each frame synchronised; label maps included."""
+
+    key_duration: int
+    fps: float
+    ms_key: float
+    ms_current: float | None
+
+
+@torch.inference_mode()
+def measure_speed(
+    model: DeepFeatureFlow,
+    frames: Sequence[Tensor],
+    key_durations: Sequence[int],
+    rounds: int = 3,
+    seconds: float = 0.0,
+) -> list[Speed]:
+    """Times the fixed key schedule.
+
+    The key durations take turns in each round, so that a machine that slows down slows all of
+    them; each figure is the median over the rounds.
+
+    Args:
+        model: In eval mode, on the device of the frames.
+        frames: Each (1, 3, H, W), at least as many as the largest key duration.
+        key_durations: Each at least 1.
+        rounds: Measurements of each key duration at least, after a warm-up of both kinds of frames.
+        seconds: Rounds go on for so long: small networks need more of them for a steady median.
+    """
+    longest = max(key_durations)
+    if len(frames) < longest:
+        raise ValueError(
+            f"{len(frames)} frames to measure key duration {longest} on: wanted at least "
+            f"{longest}; choose smaller key durations or a longer video"
+        )
+    key, _ = take_key(model, frames[0])
+    if longest > 1:
+        recognize(model, key, frames[1])
+    intervals: dict[int, list[list[tuple[float, float]]]] = {d: [] for d in key_durations}
+    started = time.perf_counter()
+    done = 0
+    while done < rounds or time.perf_counter() - started < seconds:
+        done += 1
+        for duration in key_durations:
+            # As many intervals as the longest has frames: a short one alone would be all noise.
+            intervals[duration].append(
+                [
+                    _time_interval(model, frames[start : start + duration])
+                    for start in range(0, longest - duration + 1, duration)
+                ]
+            )
+    return [_summary(duration, rows) for duration, rows in intervals.items()]
+
+
+@torch.inference_mode()
+def measure_intervals(
+    model: DeepFeatureFlow,
+    frames: Sequence[Tensor],
+    key_durations: Sequence[int],
+    rounds: int = 3,
+    seconds: float = 0.0,
+) -> list[float]:
+    """Frames per second of each key duration where the frames of an interval come together.
+
+    So it is in prediction. The network on each frame, key duration 1, takes them one by one or in
+    batches, whichever is faster.
+
+    Args:
+        model: As in `measure_speed`, likewise the others.
+        frames: Each (1, 3, H, W).
+        key_durations: Each at least 1.
+        rounds: Measurements, in which the key durations take turns.
+        seconds: Rounds go on for so long.
+    """
+    longest = max(key_durations)
+    together = torch.cat(list(frames[:longest]))
+    size = size_of(together)
+
+    def on_each(batch: int) -> None:
+        for some in together.split(batch):
+            model.predict(model.encode(some), size)
+
+    def in_intervals(duration: int) -> None:
+        for start in range(0, longest - duration + 1, duration):
+            recognize_interval(model, together[start : start + duration])
+
+    ways: list[tuple[int, Callable[[], None]]] = []
+    for duration in key_durations:
+        if duration > 1:
+            ways.append((duration, partial(in_intervals, duration)))
+        else:
+            batches = sorted({1, batch_size(together)})
+            ways += [(1, partial(on_each, batch)) for batch in batches]
+    taken: list[list[float]] = [[] for _ in ways]
+    started = time.perf_counter()
+    while len(taken[0]) < rounds + 1 or time.perf_counter() - started < seconds:
+        for (_, way), times in zip(ways, taken, strict=True):
+            start = _now(together.device)
+            way()
+            times.append(_now(together.device) - start)
+    fps: dict[int, float] = {}
+    for (duration, _), times in zip(ways, taken, strict=True):
+        found = longest // duration * duration / statistics.median(times[1:])  # the first warms up
+        fps[duration] = max(found, fps.get(duration, 0.0))
+    return [fps[duration] for duration in key_durations]
+
+
+@torch.inference_mode()
+def measure_parts(
+    model: DeepFeatureFlow, frames: Sequence[Tensor], rounds: int = 5
+) -> dict[str, float]:
+    """Where the time of a key frame and of another goes: milliseconds of each part, the median.
+
+    Args:
+        model: In eval mode, on the device of the frames.
+        frames: Two or more, each (1, 3, H, W).
+        rounds: Measurements, after a warm-up; the parts take turns.
+    """
+    key, current = frames[:2]
+    size = size_of(key)
+    features = model.encode(key)
+    prepared = model.prepare(key)
+    flow, scale = model.flow_network(current, prepared)
+    deep = model.tail(features)
+    parts: dict[str, Callable[[], object]] = {
+        "feature network": lambda: model.encode(key),
+        "flow network": lambda: model.flow_network(current, prepared),
+        "warp and scale": lambda: warp_and_scale(features, flow, scale),
+        "tail": lambda: model.tail(features),
+        **{
+            f"head, {name}": partial(head.predict, deep, size, size)
+            for name, head in model.task_networks()
+        },
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds + 1):
+        for name, part in parts.items():
+            start = _now(key.device)
+            part()
+            seconds[name].append(_now(key.device) - start)
+    return {name: 1e3 * statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+@torch.inference_mode()
+def measure_peak(device: torch.device, dtype: torch.dtype, side: int = 4096) -> float:
+    """FLOP/s of a product of two square matrices: what the device can do at best.
+
+    Args:
+        device: Where.
+        dtype: Of the matrices.
+        side: Their rows and columns.
+    """
+    one, other = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(4):
+        start = _now(device)
+        one @ other
+        seconds.append(_now(device) - start)
+    return 2 * side**3 / min(seconds[1:])
+
+
+def _time_interval(model: DeepFeatureFlow, frames: Sequence[Tensor]) -> tuple[float, float]:
+    """Seconds of the key frame, and of all others together."""
+    start = _now(frames[0].device)
+    key, _ = take_key(model, frames[0])
+    middle = _now(frames[0].device)
+    for frame in frames[1:]:
+        recognize(model, key, frame)
+        _synchronize(frame.device)
+    return middle - start, _now(frames[0].device) - middle
+
+
+def _summary(key_duration: int, rounds: list[list[tuple[float, float]]]) -> Speed:
+    key = statistics.median(k for r in rounds for k, _ in r)
+    others = statistics.median(o for r in rounds for _, o in r)
+    whole = statistics.median(sum(k + o for k, o in r) / len(r) for r in rounds)
+    current = 1e3 * others / (key_duration - 1) if key_duration > 1 else None
+    return Speed(key_duration, key_duration / whole, 1e3 * key, current)
+
+
+def _now(device: torch.device) -> float:
+    _synchronize(device)
+    return time.perf_counter()
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

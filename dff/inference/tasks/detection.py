@@ -1,0 +1,94 @@
+"""The detection: boxes with classes and scores."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dff.inference.accuracy.average_precision import GROUPS, BoxMetric
+from dff.inference.accuracy.detections import DetectionAccuracy
+from dff.inference.results.detection_files import SUFFIXES, DetectionFiles
+from dff.inference.results.drawing import draw_boxes
+from dff.inference.tasks.names import checked_names, numbered
+from dff.models.contracts import Measure, Panel, Task
+from dff.models.heads.detection.rfcn import DetectionHead
+
+LEAST_SCORE = 0.1
+"""Of the boxes that a logger is given to filter."""
+
+
+class Detection(Task):
+    """Detections (B, D, 6), learned from boxes, counted as average precision.
+
+    Args:
+        num_classes: Classes of objects.
+        settings: Further settings of `DetectionHead`, such as its anchors.
+        metric: How average precision is counted; see `average_precision`.
+    """
+
+    name = "detection"
+    measure = Measure("map", "mAP", of_class="ap", groups=GROUPS, over_runs=True)
+    targets = ("boxes", "box_labels")
+    suffixes = SUFFIXES
+
+    def __init__(
+        self,
+        num_classes: int = 30,
+        settings: Mapping[str, Any] | None = None,
+        metric: BoxMetric = "vid",
+    ) -> None:
+        self.num_classes, self.settings, self.metric = num_classes, settings or {}, metric
+        self.classes = numbered(num_classes)
+
+    def head(self, channels: int) -> DetectionHead:
+        """Features (B, channels, h, w) -> detections."""
+        return DetectionHead(channels, self.num_classes, **self.settings)
+
+    def accuracy(self, gaps: Sequence[int]) -> DetectionAccuracy:
+        """Average precision from the rows of all frames."""
+        return DetectionAccuracy(gaps, self.num_classes, self.metric)
+
+    def take_names(self, data: Any, trains: bool) -> None:
+        """Takes the classes; data that were not asked for boxes are refused."""
+        if not data.with_boxes:
+            raise ValueError(
+                f"the model detects, and {type(data).__name__} was not asked for boxes: "
+                "set --data.with_boxes true"
+            )
+        names, wanted = data.box_classes, self.num_classes
+        self.classes = checked_names(names, wanted, "num_box_classes", data, trains)
+
+    def saved_names(self) -> dict[str, Any]:
+        """`box_classes`."""
+        return {"box_classes": self.classes}
+
+    def load_names(self, saved: Mapping[str, Any]) -> None:
+        """Takes back what `saved_names` gave."""
+        self.classes = saved.get("box_classes", self.classes)
+
+    def draw(self, pictures: Tensor, found: Tensor, threshold: float) -> Tensor:
+        """Boxes with names and scores."""
+        rows = zip(pictures, found.float(), strict=True)
+        return torch.stack([draw_boxes(p, d, self.classes, threshold) for p, d in rows])
+
+    def panel(self, picture: Tensor, found: Tensor, batch: Mapping[str, Tensor]) -> Panel:
+        """The boxes, and the true ones; both as rows too."""
+        labels = batch["box_labels"][0]
+        zoom = batch["zoom"].repeat(1, 2) if "zoom" in batch else torch.ones(1, 4)
+        corners = batch["boxes"][0] * zoom
+        true = torch.cat([corners, torch.ones(len(labels), 1), labels[:, None]], 1)
+        pictures = {
+            "boxes found": draw_boxes(picture, found, self.classes),
+            "true boxes": draw_boxes(picture, true, self.classes),
+        }
+        rows = {
+            "predictions": found[found[:, 4] >= LEAST_SCORE].tolist(),
+            "ground_truth": true[labels >= 0].tolist(),
+        }
+        return Panel(pictures, {"boxes": rows})
+
+    def files(self, folder: Path, name: str, labels: str) -> DetectionFiles:
+        """Both files of boxes."""
+        return DetectionFiles(folder, name)

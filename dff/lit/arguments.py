@@ -1,0 +1,128 @@
+"""What is wrong with arguments and configs, in a line or two instead of all that could be given."""
+
+import difflib
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser
+
+_UNKNOWN = re.compile(
+    r"(?:Option|Key) '([\w.]+)' is not|does not accept (?:nested key|option) '([\w.]+)'"
+    r"|unrecognized arguments: --?([\w.]+)"
+)
+_CLASS = re.compile(r"class_path '([\w.]+)'")
+_BASES = {"model": L.LightningModule, "data": L.LightningDataModule}
+
+
+class _ShortErrors(ArgumentParser):
+    """Ends as argparse does, with 2, and without the usage, which has a hundred lines here."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        actions = list(parser._actions)
+        for action in parser._actions:  # `fit`, which stands between Lightning's parser and ours
+            for below in getattr(action, "_name_parser_map", {}).values():
+                actions += below._actions
+        names = [action.dest for action in actions]
+        words = in_short(message, names, getattr(self, "args", None) or sys.argv[1:])
+        sys.stderr.write(f"error: {words}\n")
+        sys.exit(2)
+
+
+class Parser(_ShortErrors):
+    """jsonargparse's, for a script."""
+
+
+class FitParser(_ShortErrors, LightningArgumentParser):
+    """Lightning's, for its command line."""
+
+
+def in_short(message: str, names: Iterable[str], given: Sequence[Any]) -> str:
+    """Says what a parser says in a line or two.
+
+    Args:
+        message: Of jsonargparse.
+        names: Of what the parser takes.
+        given: The arguments, among them the config files.
+    """
+    found = list(_UNKNOWN.finditer(message))
+    if not found:
+        return f"{_innermost(message)} (--help says what can be given)"
+    unknown = next(group for group in found[-1].groups() if group)
+    key = unknown.rpartition(".")[2]
+    classes = [c for c in _CLASS.findall(message[: found[-1].start()]) if "." in c]
+    group = re.search(r"Group '([\w.]+)'", message)
+    prefix = group.group(1) if group else unknown.rpartition(".")[0].removesuffix(".init_args")
+    if classes:
+        owner, valid = classes[-1].rpartition(".")[2], _settings([_imported(classes[-1])])
+    elif prefix in _BASES:
+        owner, valid = f"--{prefix}", _settings(_subclasses(_BASES[prefix]))
+    else:
+        within = f"{prefix}." if prefix else ""
+        owner = f"--{prefix}" if prefix else Path(sys.argv[0]).name
+        valid = [n.removeprefix(within) for n in names if n.startswith(within)]
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    cure = f"the nearest that it has is {near[0]!r}" if near else "--help says what it has"
+    return f"{owner} has no setting {key!r} ({_place(key, given)}): remove it; {cure}"
+
+
+def _innermost(message: str) -> str:
+    """What is wrong with a value: the last key of a nested message, and the lines below it."""
+    head, *nested = re.split(r'Parser key "([\w.]+)":', message)
+    keys, told = ".".join(nested[::2]), nested[-1] if nested else head
+    lines = re.split(r"\n\s*(?:- |Given value)", told.strip())[0].splitlines()
+    words = " ".join(line.strip() for line in lines)[:300]
+    return f"{keys}: {words}" if keys else words
+
+
+def _place(key: str, given: Sequence[Any]) -> str:
+    """The file and line that a setting stands in; the command line, where it is in none."""
+    for file in config_files(given):
+        try:
+            lines = file.read_text().splitlines()
+        except (OSError, ValueError):
+            continue
+        for number, line in enumerate(lines, 1):
+            if re.match(rf"\s*(- )?['\"]?{re.escape(key)}['\"]?\s*:", line) or re.search(
+                rf"[{{,]\s*{re.escape(key)}\s*:", line
+            ):
+                return f"{file}, line {number}"
+    return "on the command line"
+
+
+def config_files(given: Sequence[Any]) -> list[Path]:
+    """The config files among arguments."""
+    files, words = [], [str(word) for word in given]
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config", "-c"):
+            files.append(Path(value if equals else after))
+    return files
+
+
+def _imported(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _subclasses(base: type) -> list[type]:
+    children: list[type] = base.__subclasses__()
+    below = [c for child in children for c in (child, *_subclasses(child))]
+    return [c for c in below if c.__module__.startswith("dff.")]
+
+
+def _settings(classes: Iterable[type]) -> list[str]:
+    """What their constructors take; one that takes any hands them to that of its parent."""
+    family = {m for c in classes for m in c.__mro__ if m.__module__.startswith("dff.")}
+    makers = {m.__init__ for m in family}  # type: ignore[misc]  # of a class, not of its objects
+    names = {name for maker in makers for name in inspect.signature(maker).parameters}
+    return sorted(names - {"self", "args", "kwargs"})

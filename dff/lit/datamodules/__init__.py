@@ -1,0 +1,1 @@
+"""Lightning data modules over the data sets."""

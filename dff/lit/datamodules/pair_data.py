@@ -1,0 +1,312 @@
+"""(key, current) pairs of any data set as a Lightning data module."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from dff.data.collation import collate
+from dff.data.files.images import read_image
+from dff.data.label_census import check_masks
+from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
+from dff.data.samples import SampleError, Snippet, describe
+from dff.data.sampling import DrawSampler
+from dff.data.transforms.pairs import EvaluationTransform, TrainingTransform
+
+
+class PairData(L.LightningDataModule):
+    """(key, current) pairs of a data set, labels on the current frame only.
+
+    Subclasses say where the snippets are and how labels are read. All arguments are settings of
+    `--data`; frames leave here as RGB in [0, 1] on the device.
+
+    Args:
+        batch_size: Training pairs a step on each device.
+        val_batch_size: Evaluation pairs a step; where frames differ in size, it must be 1.
+        num_workers: Loader processes on each device.
+        size: Height and width of a training pair, cut from the frames; None takes whole frames.
+        scale: Range of the random resizing in training.
+        flip: Probability of a horizontal flip.
+        colour: Strength of the random colour changes, 0 to 1.
+        gaps: Smallest and largest gap in training.
+        gap_0_share: Share of the pairs with gap 0, which is per-frame training; None gives it the
+            share of any other gap. From scratch, key frames lag when it is only a tenth.
+        clamp_gaps: Near the start of a snippet, draw its first frame as key more often, as the
+            authors do, instead of evenly among the frames that exist.
+        short_side: Train on whole frames of this shorter side, instead of on windows of `size`.
+        longest: Most pixels of the longer side in training, with `short_side`.
+        val_gaps: Gaps of the evaluation pairs.
+        val_short_side: Frames are resized to this shorter side in evaluation; None leaves them.
+        val_longest: Most pixels of the longer side in evaluation, with `val_short_side`.
+        val_every: Evaluate on every n-th labelled frame alone.
+        skip_damaged: Pass over samples with damaged files, and count them, instead of stopping.
+        with_flow: Give true flow too, where the data knows it.
+        with_boxes: Give boxes too, for detection.
+        least_visible: In training, a box of which a window leaves less than this share is dropped.
+        seed: Of every draw in training.
+    """
+
+    classes: Sequence[str] = ()
+    palette: Sequence[Sequence[int]] = ()
+    box_classes: Sequence[str] = ()
+
+    def __init__(
+        self,
+        batch_size: int = 1,
+        val_batch_size: int = 1,
+        num_workers: int = 2,
+        size: tuple[int, int] | None = None,
+        scale: tuple[float, float] = (1.0, 1.0),
+        flip: float = 0.5,
+        colour: float = 0.0,
+        gaps: tuple[int, int] = (0, 9),
+        gap_0_share: float | None = None,
+        clamp_gaps: bool = False,
+        short_side: int | None = None,
+        longest: int | None = None,
+        val_gaps: Sequence[int] = (0, 1, 2, 3, 4),
+        val_short_side: int | None = None,
+        val_longest: int | None = None,
+        val_every: int = 1,
+        skip_damaged: bool = False,
+        with_flow: bool = False,
+        with_boxes: bool = False,
+        least_visible: float = 0.3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if with_boxes and not self.box_classes:
+            raise ValueError(
+                f"{type(self).__name__} knows no boxes: set --data.with_boxes to false, or use "
+                "Streets, Cityscapes or ImageNetVID"
+            )
+        if min(batch_size, val_batch_size) < 1 or min(val_gaps, default=0) < 0:
+            raise ValueError(
+                f"batch_size {batch_size}, val_batch_size {val_batch_size}, val_gaps "
+                f"{list(val_gaps)}: wanted batches of at least 1 pair, and gaps from 0"
+            )
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.num_workers = num_workers
+        self.gaps, self.gap_0_share, self.clamp_gaps = gaps, gap_0_share, clamp_gaps
+        self.val_gaps, self.val_every = list(val_gaps), val_every
+        self.skip_damaged, self.seed = skip_damaged, seed
+        self.with_flow, self.with_boxes = with_flow, with_boxes
+        self.training_transform = TrainingTransform(
+            size, scale, flip, colour, short_side, longest, least_visible
+        )
+        self.evaluation_transform = EvaluationTransform(val_short_side, val_longest)
+        self._found: dict[str, Sequence[Snippet]] = {}
+
+    # ------------------------------------------------ what a data set must say
+
+    def find_snippets(self, split: str) -> Sequence[Snippet]:
+        """The snippets of a split."""
+        raise NotImplementedError
+
+    def mask_reader(self) -> Callable[[str], np.ndarray] | None:
+        """The function that reads a label file as train ids; None where there are boxes alone."""
+        raise NotImplementedError
+
+    def check_labels(self, split: str, files: Sequence[str]) -> None:
+        """Looks into the masks of a split: what no loss and no figure would show is said.
+
+        Args:
+            split: "train" or "val".
+            files: The label files.
+
+        Raises:
+            SampleError: A mask cannot be used, or no two classes are to be learned from them all.
+        """
+        try:
+            told = check_masks(
+                files, self.mask_reader(), self.classes, split != "train", self.skip_damaged
+            )
+        except SampleError as error:
+            raise SampleError(f"{type(self).__name__} {split}: {error}") from error
+        if told:
+            rank_zero_info(f"{type(self).__name__} {split}: {told}")
+
+    def quotas(self) -> list[tuple[range, int]] | None:
+        """How many of which training pairs an epoch draws, see `mix`; None takes each once."""
+        return None
+
+    # ------------------------------------------------------------------ pairs
+
+    def setup(self, stage: str) -> None:
+        """Finds what a run needs, and looks into its labels, before anything else begins.
+
+        Every process does, and finds the same: none waits for one that has ended in an error.
+        """
+        if stage == "fit":
+            self.snippets("train")
+        if stage == "validate" or (stage == "fit" and self.trainer.limit_val_batches):
+            self.snippets("val")
+
+    def snippets(self, split: str) -> Sequence[Snippet]:
+        """The snippets of a split, found once, and their labels looked into."""
+        if split not in self._found:
+            found = self.find_snippets(split)
+            rank_zero_info(f"{type(self).__name__} {split}: {describe(found)}")
+            if self.mask_reader() is not None:
+                files = [file for s in found for _, file in sorted(s.labels.items())]
+                self.check_labels(split, files)
+            self._found[split] = found
+        return self._found[split]
+
+    def evaluation_pairs(
+        self,
+        gaps: Sequence[int],
+        with_flow: bool | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> DataLoader:
+        """Pairs of the held-out split at each of `gaps`; this rank's share, each pair once."""
+        snippets = self.snippets("val")
+        if self.val_every > 1:
+            most = max((len(snippet.labels) for snippet in snippets), default=0)
+            if 0 < most < self.val_every:
+                raise ValueError(
+                    f"--data.val_every {self.val_every} leaves no labelled frame to evaluate on: "
+                    f"no snippet has more than {most}, set at most that"
+                )
+            snippets = [_thin_labels(snippet, self.val_every) for snippet in snippets]
+        pairs = EvaluationPairs(
+            snippets,
+            self.mask_reader(),
+            self.evaluation_transform,
+            gaps,
+            with_flow=self.with_flow if with_flow is None else with_flow,
+            with_boxes=self.with_boxes,
+        )
+        return evaluation_loader(self, pairs, rank, world_size)
+
+    def held_out_frames(self, count: int) -> tuple[list[torch.Tensor], float]:
+        """Up to `count` consecutive frames of the held-out snippet that has the most.
+
+        Returns:
+            Frames (1, 3, H, W) in [0, 1] at the size of evaluation, and the mean seconds that
+            reading one took.
+        """
+        snippet = max(self.snippets("val"), key=lambda s: len(s.frames))
+        files = [snippet.frames[n] for n in sorted(snippet.frames)[:count]]
+        started = time.perf_counter()
+        frames = [read_image(file) for file in files]
+        seconds = (time.perf_counter() - started) / len(files)
+        frames = [self.evaluation_transform({"key": f, "current": f})["current"] for f in frames]
+        tensors = [torch.from_numpy(f).permute(2, 0, 1).unsqueeze(0) for f in frames]
+        return [to_unit_range(t) for t in tensors], seconds
+
+    def train_dataloader(self) -> DataLoader:
+        """Random pairs; a run that goes on in mid-epoch goes on with the pair it stopped before."""
+        pairs = TrainingPairs(
+            self.snippets("train"),
+            self.mask_reader(),
+            self.training_transform,
+            gaps=self.gaps,
+            gap_0_share=self.gap_0_share,
+            skip_damaged=self.skip_damaged,
+            with_flow=self.with_flow,
+            with_boxes=self.with_boxes,
+            clamp_gaps=self.clamp_gaps,
+        )
+        return training_loader(self, pairs, "labelled frames", self.quotas())
+
+    def val_dataloader(self) -> DataLoader:
+        """Pairs at `val_gaps`."""
+        return self.evaluation_pairs(self.val_gaps)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
+        """Frames from uint8 to RGB in [0, 1], on the device."""
+        return to_unit_frames(batch)
+
+
+def training_loader(
+    data: L.LightningDataModule,
+    pairs: Dataset,
+    what: str,
+    quotas: list[tuple[range, int]] | None = None,
+) -> DataLoader:
+    """Random pairs for a trainer; a run that goes on in mid-epoch goes on where it stopped.
+
+    Args:
+        data: Knows `trainer`, `batch_size`, `num_workers` and `seed`.
+        pairs: Takes (index, seed).
+        what: What a pair is called in a message, in the plural.
+        quotas: See `DrawSampler`.
+
+    Raises:
+        SampleError: There are fewer pairs than a batch needs.
+    """
+    trainer, batch_size = data.trainer, data.batch_size
+    drawn = len(pairs) if quotas is None else sum(count for _, count in quotas)
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    world_size = trainer.world_size
+    if drawn < batch_size * world_size:
+        raise SampleError(
+            f"{drawn} {what} in the training split: wanted at least one batch of "
+            f"{batch_size} on {world_size} devices; set --data.batch_size lower"
+        )
+    sampler = DrawSampler(
+        pairs,
+        num_replicas=world_size,
+        rank=trainer.global_rank,
+        seed=data.seed,
+        # stopped after the last batch of an epoch, a run goes on with the next one's first
+        start=done % (drawn // world_size // batch_size) * batch_size,
+        quotas=quotas,
+    )
+    return DataLoader(
+        pairs,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=data.num_workers,
+        worker_init_fn=worker_init,
+        collate_fn=collate,
+        drop_last=True,
+        persistent_workers=data.num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def evaluation_loader(
+    data: L.LightningDataModule, pairs: Dataset, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """Pairs in order; this rank's share, each pair once.
+
+    Args:
+        data: Knows `val_batch_size` and `num_workers`.
+        pairs: Takes an index.
+        rank: Number of this share.
+        world_size: Number of shares.
+    """
+    return DataLoader(
+        pairs if world_size == 1 else Subset(pairs, range(rank, len(pairs), world_size)),
+        batch_size=data.val_batch_size,
+        num_workers=data.num_workers,
+        worker_init_fn=worker_init,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def to_unit_frames(batch: dict[str, Any]) -> dict[str, Any]:
+    """Both frames of a batch of pairs from uint8 to RGB in [0, 1]."""
+    for name in ("key", "current"):
+        batch[name] = to_unit_range(batch[name])
+    return batch
+
+
+def to_unit_range(frames: torch.Tensor) -> torch.Tensor:
+    """Frames (B, 3, H, W) uint8 -> float in [0, 1], channels last, which convolutions like best."""
+    return frames.float().div_(255).contiguous(memory_format=torch.channels_last)
+
+
+def _thin_labels(snippet: Snippet, every: int) -> Snippet:
+    numbers = sorted(snippet.labels)[every - 1 :: every]
+    return replace(snippet, labels={n: snippet.labels[n] for n in numbers})

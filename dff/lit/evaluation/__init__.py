@@ -1,0 +1,1 @@
+"""Evaluation of the fixed key schedule, and of flow."""

@@ -1,0 +1,1 @@
+"""Lightning's loggers, made to outlive full disks and absent servers."""

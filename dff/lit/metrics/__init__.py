@@ -1,0 +1,1 @@
+"""Accuracy by gap, exact over any split into batches and processes."""

@@ -1,0 +1,1 @@
+"""What networks cost, and a baseline that propagates nothing."""

@@ -1,0 +1,1 @@
+"""Task networks: features -> results, and their losses."""

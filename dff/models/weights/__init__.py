@@ -1,0 +1,1 @@
+"""Weights from elsewhere; nothing in a file is executed."""
