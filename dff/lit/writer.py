@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lightning as L
 import torch
@@ -20,6 +20,7 @@ from dff.data.samples import Interval
 from dff.data.video.sources import VideoInput
 from dff.data.video.writer import VideoWriter
 from dff.inference.background import Background
+from dff.inference.results.claims import claim, release
 from dff.inference.results.drawing import draw_predictions
 from dff.inference.results.label_pictures import LabelIds
 from dff.inference.results.result_files import (
@@ -112,6 +113,10 @@ class PredictionWriter(L.Callback):
         if self._video is None:
             self._video = _OpenVideo(self, batch, self._sources[batch["name"]], pl_module.tasks)
             self._open.append(self._video)
+            try:
+                self._video.claim()
+            except (OSError, ValueError) as error:
+                self._fail(self._video, batch, self._told(error))
         elif self._ended is not None:
             self._video.seconds["wait_for_frames"] += time.perf_counter() - self._ended
 
@@ -147,6 +152,7 @@ class PredictionWriter(L.Callback):
             self._fail(video, batch, self._told(error))
         if batch["last"]:
             self._open.remove(video)
+            video.release()
 
     def _end_early(self, video: "_OpenVideo", batch: Interval) -> None:
         """Keeps what came before the damage, but for earlier results that are whole."""
@@ -187,7 +193,9 @@ class PredictionWriter(L.Callback):
         if self._background is not None:
             self._background.cancel()
         while self._open:
-            self._open.pop().abort()
+            video = self._open.pop()
+            video.abort()
+            video.release()
 
 
 SECONDS = ("decode", "network", "write", "wait_for_frames", "wait_for_writing")
@@ -215,7 +223,17 @@ class _OpenVideo:
         self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.started = time.perf_counter()
         self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
+        self.lock: BinaryIO | None = None
+
+    def claim(self) -> None:
+        """Keeps other processes from writing results of this name; before anything else."""
+        self.lock = claim(self.writer.folder, self.name)
         shutil.rmtree(self.part, ignore_errors=True)
+
+    def release(self) -> None:
+        """Lets other processes write results of this name; after all else."""
+        if self.lock is not None:
+            release(self.lock)
 
     def write(self, interval: Interval, outputs: dict[str, Any]) -> None:
         """Adds one interval's frames."""
@@ -304,6 +322,9 @@ class _OpenVideo:
         if self.aborted:
             return
         self.aborted = True
+        if self.lock is None:  # nothing here is ours
+            self.bar.close()
+            return
         if self.overlay is not None:
             self.overlay.abort()
         for files in (self.files or {}).values():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 from place import Fault, Place, write_clip, write_frames
 from signals import draw, predict_two
 from warm import Command
@@ -65,6 +66,14 @@ def killed(place: Place) -> Command:
     return draw(
         place, setup=then("os.kill(os.getpid(), 9)", "dff.data.synthetic.streets.dataset._write")
     )
+
+
+def both_whole(place: Place) -> None:
+    """Neither has spoilt what the other has written."""
+    for name, count in (("clip", 12), ("other", 40)):
+        with av.open(str(place.out / f"{name}.mp4")) as file:
+            assert sum(1 for _ in file.decode(video=0)) == count
+        assert len(list((place.out / name).glob("*.png"))) == count
 
 
 def two_trainings(place: Place) -> list[Command]:
@@ -210,6 +219,7 @@ CHANGES = [
         lambda p: [predict_two(p), predict_two(p)],
         code=(0, 1),
         kept=("clip.json", "other.json", "clip.mp4", "clip/*.png"),
+        after=both_whole,
     ),
     Fault(
         "two drawings into one folder",

@@ -17,6 +17,7 @@ from dff.data.files.images import read_labels, write_png
 from dff.data.video.sources import find_videos, open_video
 from dff.data.video.writer import VideoWriter
 from dff.inference.recognizer import stream
+from dff.inference.results.claims import claim, release
 from dff.inference.results.drawing import colour_labels, overlay
 from dff.inference.results.result_files import own_names, source_of
 from dff.lit.datamodules.datasets import Videos
@@ -273,6 +274,35 @@ def test_what_cannot_be_written_fails_its_video_alone(model, videos, tmp_path, m
     assert names == ["c", "c.json", "c.mp4"]
     assert len(threads) == 1 and threading.main_thread() not in threads
     assert not threads & set(threading.enumerate())  # and it has ended
+
+
+def test_a_video_that_another_process_writes_is_left_to_it(model, videos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    theirs = claim(out, "a")
+    (out / ".a.part").mkdir()
+    (out / ".a.part" / "000000.png").write_text("theirs")
+    writer = PredictionWriter(out, {})
+    inputs = [str(videos / "a.mp4"), str(videos / "c.mp4")]
+    predict(model, writer, inputs)
+    assert list(writer.failed) == ["a"]
+    assert "a.mp4: another process is writing results called a" in writer.failed["a"]
+    assert (out / ".a.part" / "000000.png").read_text() == "theirs"
+    release(theirs)
+    assert predict(model, PredictionWriter(out, {}), inputs) == ["a"]
+    assert sorted(p.name for p in out.iterdir()) == ["a", "a.json", "a.mp4", "c", "c.json", "c.mp4"]
+
+
+def test_a_name_is_claimed_once_and_free_again(tmp_path):
+    first = claim(tmp_path, "a")
+    claim(tmp_path, "b")
+    with pytest.raises(ValueError, match=r"called a to .*: wait for that one, or give another"):
+        claim(tmp_path, "a")
+    release(first)
+    release(claim(tmp_path, "a"))
+    (tmp_path / ".c.lock").write_text("")  # of a process that was killed
+    release(claim(tmp_path, "c"))
+    assert [path.name for path in tmp_path.iterdir()] == [".b.lock"]
 
 
 def test_a_fault_of_the_code_ends_the_run_and_leaves_nothing_half(
