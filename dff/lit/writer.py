@@ -111,12 +111,7 @@ class PredictionWriter(L.Callback):
     ) -> None:
         """Starts a video, and its clock, before the networks see its first interval."""
         if self._video is None:
-            self._video = _OpenVideo(self, batch, self._sources[batch["name"]], pl_module.tasks)
-            self._open.append(self._video)
-            try:
-                self._video.claim()
-            except (OSError, ValueError) as error:
-                self._fail(self._video, batch, self._told(error))
+            self._video = self._begin(batch, self._sources[batch["name"]], pl_module.tasks)
         elif self._ended is not None:
             self._video.seconds["wait_for_frames"] += time.perf_counter() - self._ended
 
@@ -137,6 +132,17 @@ class PredictionWriter(L.Callback):
         self._video.seconds["wait_for_writing"] += self._ended - began
         if batch["last"]:
             self._video = None
+
+    def _begin(
+        self, first: Interval, source: dict[str, Any], tasks: Mapping[str, Task]
+    ) -> "_OpenVideo":
+        video = _OpenVideo(self, first, source, tasks)
+        self._open.append(video)
+        try:
+            video.claim()
+        except (OSError, ValueError) as error:
+            self._fail(video, first, self._told(error))
+        return video
 
     def _write(self, video: "_OpenVideo", batch: Interval, outputs: dict[str, Any] | None) -> None:
         """Writes one interval; closes the video after its last."""
@@ -218,7 +224,7 @@ class _OpenVideo:
         self.part = writer.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
         self.files: dict[str, ResultFiles] | None = None  # of each head that has some
-        self.aborted = self.claimed = False
+        self.aborted = self.replacing = False
         self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
         self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.started = time.perf_counter()
@@ -273,8 +279,9 @@ class _OpenVideo:
             self.overlay.write(picture, shown)
 
     def _open_files(self) -> dict[str, ResultFiles]:
-        labels = self.writer.labels
-        opened = {n: task.files(self.part, self.name, labels) for n, task in self.tasks.items()}
+        opened = {
+            n: t.files(self.part, self.name, self.writer.labels) for n, t in self.tasks.items()
+        }
         return {name: files for name, files in opened.items() if files is not None}
 
     def finish(self, interval: Interval, error: str | None = None) -> None:
@@ -290,7 +297,7 @@ class _OpenVideo:
         write_whole(part, self._report(interval, error))
         # All is on the disk now. From here on what has this name is known to be ours, and results
         # of other settings go.
-        self.claimed = True
+        self.replacing = True
         results = results_of(self.tasks)
         remove_results(folder, self.name, results)
         for suffix in results:
@@ -322,20 +329,19 @@ class _OpenVideo:
         if self.aborted:
             return
         self.aborted = True
+        self.bar.close()
         if self.lock is None:  # nothing here is ours
-            self.bar.close()
             return
         if self.overlay is not None:
             self.overlay.abort()
         for files in (self.files or {}).values():
             files.abort()
         shutil.rmtree(self.part, ignore_errors=True)
-        if self.claimed:
+        if self.replacing:
             with suppress(OSError):
                 remove_results(self.writer.folder, self.name, results_of(self.tasks))
             with suppress(OSError):
                 report_part(self.writer.folder, self.name).unlink(missing_ok=True)
-        self.bar.close()
 
 
 def gather_failures(trainer: L.Trainer, failed: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dff.data.video.sources import VideoError
 from dff.data.video.writer import VideoWriter
 from dff.inference.results.detection_files import DetectionFiles
 from dff.inference.tasks.choice import tasks_of
-from dff.lit.writer import PredictionWriter, _OpenVideo
+from dff.lit.writer import PredictionWriter
 
 TASKS = tasks_of({"heads": {"segmentation": 1.0, "detection": 1.0}})
 TASKS["segmentation"].palette = [[0, 0, 0], [200, 0, 0]]
@@ -51,8 +51,7 @@ def write(writer: PredictionWriter, intervals: int = 3, count: int = 8) -> None:
     """What a prediction does in its writing thread, for one video."""
     first = interval(0, count, False)
     source = {"path": INPUT, "first_frame": None}
-    video = _OpenVideo(writer, first, source, TASKS)
-    writer._open.append(video)
+    video = writer._begin(first, source, TASKS)
     for number in range(intervals):
         batch = interval(number * count, count, number == intervals - 1)
         writer._write(video, batch, found(count))

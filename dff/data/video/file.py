@@ -10,17 +10,15 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
-from av.video.stream import VideoStream
 
 from dff.data.samples import TimedFrame
 from dff.data.video.colours import matrix_of
 from dff.data.video.decoding import CutShortError, DamageError, decode_frames
 from dff.data.video.display_matrix import orientation_of
 from dff.data.video.frame_table import FrameTable, scan_frames
-from dff.data.video.frame_times import FrameClock, count_frames, header_end, shown_frames
+from dff.data.video.frame_times import FrameClock, count_frames, header_end, promised_frames
 from dff.data.video.stream import RE_ENCODE, VideoError, check_file, open_stream
 
 __all__ = ["VideoError", "VideoFile"]
@@ -148,12 +146,11 @@ class VideoFile:
                     f"copy the file again from its source, or {RE_ENCODE} to keep what is good"
                 ) from error
             except CutShortError as error:
-                promised = _promised_frames(container, stream, self.fps)
+                promised = promised_frames(container, stream, self.fps)
                 told = f" of {'' if stream.frames else 'about '}{promised}"
                 raise VideoError(
                     f"{self.path}: cut short after {count}{told if promised > count else ''} "
-                    "frames: "
-                    "copy or download it again from its source"
+                    "frames: copy or download it again from its source"
                 ) from error
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -255,13 +252,3 @@ class VideoFile:
         if frames.shape[1:3] != self.size:
             return None
         return dict(zip(ordered, frames, strict=True))
-
-
-def _promised_frames(container: InputContainer, stream: VideoStream, fps: float) -> int:
-    """How many frames the header promises; 0 where it does not say."""
-    if stream.frames:
-        return shown_frames(stream)
-    duration, start = container.duration or 0, container.start_time or 0
-    if "matroska" in container.format.name and duration > start:
-        duration -= start  # counted from zero, whenever the first frame is shown
-    return round(duration / av.time_base * fps)

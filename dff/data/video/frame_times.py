@@ -97,6 +97,16 @@ def shown_frames(stream: VideoStream) -> int:
     return stream.frames - sum(sample.is_discard for sample in stream.index_entries)
 
 
+def promised_frames(container: InputContainer, stream: VideoStream, fps: float) -> int:
+    """Returns about how many frames a header promises; 0 where it does not say."""
+    if stream.frames:
+        return shown_frames(stream)
+    duration, start = container.duration or 0, container.start_time or 0
+    if "matroska" in container.format.name and duration > start:
+        duration -= start  # counted from zero, whenever the first frame is shown
+    return round(duration / av.time_base * fps)
+
+
 def count_frames(container: InputContainer, stream: VideoStream) -> tuple[float, int | None]:
     """Returns the average rate of a stream and how many frames it has, None if that is unknown.
 
