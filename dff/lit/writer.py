@@ -1,37 +1,25 @@
 """Predictions to disk while predicting: overlay video, label pictures, boxes and timings."""
 
-import json
 import os
-import shutil
 import time
-from array import array
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from dff.data.files.whole_files import write_whole
 from dff.data.samples import Interval
 from dff.data.video.sources import VideoInput
-from dff.data.video.writer import VideoWriter
 from dff.inference.background import Background
-from dff.inference.results.claims import claim, release
-from dff.inference.results.drawing import draw_predictions
 from dff.inference.results.label_pictures import LabelIds
 from dff.inference.results.result_files import (
     read_report,
-    remove_results,
-    report_part,
-    results_of,
     source_of,
 )
+from dff.inference.results.video_results import VideoResults
 from dff.lit.module import LitDFF
-from dff.models.contracts import ResultFiles, Task
+from dff.models.contracts import Task
 
 WAITING_INTERVALS = 2
 """Most intervals that are being written or wait for it; the networks wait for room."""
@@ -73,8 +61,8 @@ class PredictionWriter(L.Callback):
         }  # fmt: skip
         self.draw_overlay, self.labels = draw_overlay, labels
         self.failed: dict[str, str] = {}
-        self._video: _OpenVideo | None = None  # whose intervals the networks see
-        self._open: list[_OpenVideo] = []  # it, and those of which something is still to write
+        self._video: VideoResults | None = None  # whose intervals the networks see
+        self._open: list[VideoResults] = []  # it, and those of which something is still to write
         self._background: Background | None = None
         self._sources: dict[str, dict[str, Any]] = {}  # by name
         self._ended: float | None = None
@@ -135,8 +123,8 @@ class PredictionWriter(L.Callback):
 
     def _begin(
         self, first: Interval, source: dict[str, Any], tasks: Mapping[str, Task]
-    ) -> "_OpenVideo":
-        video = _OpenVideo(self, first, source, tasks)
+    ) -> VideoResults:
+        video = VideoResults(self, first, source, tasks)
         self._open.append(video)
         try:
             video.claim()
@@ -144,7 +132,7 @@ class PredictionWriter(L.Callback):
             self._fail(video, first, self._told(error))
         return video
 
-    def _write(self, video: "_OpenVideo", batch: Interval, outputs: dict[str, Any] | None) -> None:
+    def _write(self, video: VideoResults, batch: Interval, outputs: dict[str, Any] | None) -> None:
         """Writes one interval; closes the video after its last."""
         try:
             if outputs is None:
@@ -160,7 +148,7 @@ class PredictionWriter(L.Callback):
             self._open.remove(video)
             video.release()
 
-    def _end_early(self, video: "_OpenVideo", batch: Interval) -> None:
+    def _end_early(self, video: VideoResults, batch: Interval) -> None:
         """Keeps what came before the damage, but for earlier results that are whole."""
         reason = str(batch["error"])
         whole = read_report(self.folder, video.name)
@@ -170,7 +158,7 @@ class PredictionWriter(L.Callback):
         video.finish(batch, reason)
         self._note(batch, "predicted in part", f"{reason}; {len(video.times)} frames are kept")
 
-    def _fail(self, video: "_OpenVideo", batch: Interval, reason: str) -> None:
+    def _fail(self, video: VideoResults, batch: Interval, reason: str) -> None:
         self._note(batch, "not predicted", reason)
         video.abort()
 
@@ -202,146 +190,6 @@ class PredictionWriter(L.Callback):
             video = self._open.pop()
             video.abort()
             video.release()
-
-
-SECONDS = ("decode", "network", "write", "wait_for_frames", "wait_for_writing")
-"""Decoding and writing run beside the networks; only what they wait for costs them time. Frames are
-waited for until they are on the device."""
-
-
-class _OpenVideo:
-    """The files of a video that is being predicted; written by one thread at a time."""
-
-    def __init__(
-        self,
-        writer: PredictionWriter,
-        first: Interval,
-        source: dict[str, Any],
-        tasks: Mapping[str, Task],
-    ) -> None:
-        self.writer, self.source, self.tasks = writer, source, tasks
-        self.name = first["name"]
-        self.part = writer.folder / f".{self.name}.part"
-        self.overlay: VideoWriter | None = None
-        self.files: dict[str, ResultFiles] | None = None  # of each head that has some
-        self.aborted = self.replacing = False
-        self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
-        self.seconds = dict.fromkeys(SECONDS, 0.0)
-        self.started = time.perf_counter()
-        self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
-        self.lock: BinaryIO | None = None
-
-    def claim(self) -> None:
-        """Keeps other processes from writing results of this name; before anything else."""
-        self.lock = claim(self.writer.folder, self.name)
-        shutil.rmtree(self.part, ignore_errors=True)
-
-    def release(self) -> None:
-        """Lets other processes write results of this name; after all else."""
-        if self.lock is not None:
-            release(self.lock)
-
-    def write(self, interval: Interval, outputs: dict[str, Any]) -> None:
-        """Adds one interval's frames."""
-        if self.aborted:
-            return
-        started = time.perf_counter()
-        found = {name: v for name, v in outputs.items() if isinstance(v, Tensor)}
-        self.part.mkdir(exist_ok=True)
-        if self.writer.draw_overlay:
-            self._write_overlay(interval, found)
-        if self.files is None:
-            self.files = self._open_files()
-        for head, files in self.files.items():
-            files.write(interval, found[head])
-        self.times.extend(interval["times"])
-        self.end = interval["end"]
-        self.seconds["decode"] += interval["decode_seconds"]
-        self.seconds["network"] += outputs["seconds"]
-        self.seconds["write"] += time.perf_counter() - started
-        self.bar.update(len(interval["times"]))
-
-    def _write_overlay(self, interval: Interval, found: dict[str, Tensor]) -> None:
-        pictures = draw_predictions(
-            interval["frames"], found, self.tasks, self.writer.threshold
-        ).numpy()
-        # A bright line below the key frames shows the schedule at work.
-        height = pictures.shape[1]
-        pictures[0, -max(2, height // 100) :] = 255
-        if self.overlay is None:
-            self.overlay = VideoWriter(
-                self.part / f"{self.name}.mp4",
-                interval["fps"],
-                pictures.shape[1:3],
-                pixel_aspect=interval["pixel_aspect"],
-            )
-        for picture, shown in zip(pictures, interval["times"], strict=True):
-            self.overlay.write(picture, shown)
-
-    def _open_files(self) -> dict[str, ResultFiles]:
-        opened = {
-            n: t.files(self.part, self.name, self.writer.labels) for n, t in self.tasks.items()
-        }
-        return {name: files for name, files in opened.items() if files is not None}
-
-    def finish(self, interval: Interval, error: str | None = None) -> None:
-        """Gives everything its name, the report last; `error` tells why frames are missing."""
-        if self.aborted:
-            return
-        folder = self.writer.folder
-        if self.overlay is not None:
-            self.overlay.close(self.end)
-        for files in (self.files or {}).values():
-            files.close()
-        part = report_part(folder, self.name)
-        write_whole(part, self._report(interval, error))
-        # All is on the disk now. From here on what has this name is known to be ours, and results
-        # of other settings go.
-        self.replacing = True
-        results = results_of(self.tasks)
-        remove_results(folder, self.name, results)
-        for suffix in results:
-            if (self.part / f"{self.name}{suffix}").exists():
-                os.replace(self.part / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
-        os.replace(part, folder / f"{self.name}.json")
-        shutil.rmtree(self.part, ignore_errors=True)
-        self.bar.total = len(self.times)  # fewer may be there than seemed to be
-        self.bar.close()
-
-    def _report(self, interval: Interval, error: str | None) -> str:
-        total, frames = time.perf_counter() - self.started, len(self.times)
-        report = {
-            "input": interval["path"],
-            "source": self.source,
-            "settings": self.writer.settings,
-            "frames": frames,
-            "frames_per_second": frames / total,
-            "network_frames_per_second": frames / self.seconds["network"],
-            "seconds": {**self.seconds, "total": total},
-            "duration": round(self.end, 6),
-            **({} if error is None else {"error": error}),
-        }
-        times = json.dumps([round(shown, 6) for shown in self.times])  # in one line
-        return f'{json.dumps(report, indent=2)[:-2]},\n  "times": {times}\n}}\n'
-
-    def abort(self) -> None:
-        """Removes what has been written of this video, as far as the disk allows it."""
-        if self.aborted:
-            return
-        self.aborted = True
-        self.bar.close()
-        if self.lock is None:  # nothing here is ours
-            return
-        if self.overlay is not None:
-            self.overlay.abort()
-        for files in (self.files or {}).values():
-            files.abort()
-        shutil.rmtree(self.part, ignore_errors=True)
-        if self.replacing:
-            with suppress(OSError):
-                remove_results(self.writer.folder, self.name, results_of(self.tasks))
-            with suppress(OSError):
-                report_part(self.writer.folder, self.name).unlink(missing_ok=True)
 
 
 def gather_failures(trainer: L.Trainer, failed: dict[str, str]) -> dict[str, str]:

@@ -125,9 +125,9 @@ FAULTS = [
     ("pathlib.Path.open", errno.EROFS),
     ("os.replace", errno.EIO),
     ("os.replace", errno.EROFS),
-    ("dff.lit.writer.VideoWriter", errno.ENOSPC),
-    ("dff.lit.writer.write_whole", errno.ENOSPC),
-    ("dff.lit.writer.remove_results", errno.EIO),
+    ("dff.inference.results.video_results.VideoWriter", errno.ENOSPC),
+    ("dff.inference.results.video_results.write_whole", errno.ENOSPC),
+    ("dff.inference.results.video_results.remove_results", errno.EIO),
 ]
 
 

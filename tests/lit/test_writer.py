@@ -20,8 +20,9 @@ from dff.inference.recognizer import stream
 from dff.inference.results.claims import claim, release
 from dff.inference.results.drawing import colour_labels, overlay
 from dff.inference.results.result_files import own_names, source_of
+from dff.inference.results.video_results import SECONDS
 from dff.lit.datamodules.datasets import Videos
-from dff.lit.writer import SECONDS, PredictionWriter
+from dff.lit.writer import PredictionWriter
 from dff.models.schedule import FixedSchedule
 
 FRAMES = 7
@@ -311,7 +312,7 @@ def test_a_fault_of_the_code_ends_the_run_and_leaves_nothing_half(
     def fail(*args):
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr("dff.lit.writer.draw_predictions", fail)
+    monkeypatch.setattr("dff.inference.results.video_results.draw_predictions", fail)
     with pytest.raises(RuntimeError, match="a fault"):
         predict(model, PredictionWriter(tmp_path / "out", {}), [str(videos / "a.mp4")])
     assert list((tmp_path / "out").iterdir()) == []

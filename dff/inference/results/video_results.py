@@ -1,0 +1,172 @@
+"""The results of one video while it is predicted, given their names when they are complete."""
+
+import json
+import os
+import shutil
+import time
+from array import array
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from torch import Tensor
+from tqdm import tqdm
+
+from dff.data.files.whole_files import write_whole
+from dff.data.samples import Interval
+from dff.data.video.writer import VideoWriter
+from dff.inference.results.claims import claim, release
+from dff.inference.results.drawing import draw_predictions
+from dff.inference.results.result_files import remove_results, report_part, results_of
+from dff.models.contracts import ResultFiles, Task
+
+
+class Output(Protocol):
+    """Where results go and which ones, as `PredictionWriter` has them."""
+
+    folder: Path
+    settings: dict[str, Any]
+    draw_overlay: bool
+    labels: str
+    threshold: float
+
+
+SECONDS = ("decode", "network", "write", "wait_for_frames", "wait_for_writing")
+"""Decoding and writing run beside the networks; only what they wait for costs them time. Frames are
+waited for until they are on the device."""
+
+
+class VideoResults:
+    """The files of a video that is being predicted; written by one thread at a time."""
+
+    def __init__(
+        self,
+        output: Output,
+        first: Interval,
+        source: dict[str, Any],
+        tasks: Mapping[str, Task],
+    ) -> None:
+        self.output, self.source, self.tasks = output, source, tasks
+        self.name = first["name"]
+        self.part = output.folder / f".{self.name}.part"
+        self.overlay: VideoWriter | None = None
+        self.files: dict[str, ResultFiles] | None = None  # of each head that has some
+        self.aborted = self.replacing = False
+        self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
+        self.seconds = dict.fromkeys(SECONDS, 0.0)
+        self.started = time.perf_counter()
+        self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
+        self.lock: BinaryIO | None = None
+
+    def claim(self) -> None:
+        """Keeps other processes from writing results of this name; before anything else."""
+        self.lock = claim(self.output.folder, self.name)
+        shutil.rmtree(self.part, ignore_errors=True)
+
+    def release(self) -> None:
+        """Lets other processes write results of this name; after all else."""
+        if self.lock is not None:
+            release(self.lock)
+
+    def write(self, interval: Interval, outputs: dict[str, Any]) -> None:
+        """Adds one interval's frames."""
+        if self.aborted:
+            return
+        started = time.perf_counter()
+        found = {name: v for name, v in outputs.items() if isinstance(v, Tensor)}
+        self.part.mkdir(exist_ok=True)
+        if self.output.draw_overlay:
+            self._write_overlay(interval, found)
+        if self.files is None:
+            self.files = self._open_files()
+        for head, files in self.files.items():
+            files.write(interval, found[head])
+        self.times.extend(interval["times"])
+        self.end = interval["end"]
+        self.seconds["decode"] += interval["decode_seconds"]
+        self.seconds["network"] += outputs["seconds"]
+        self.seconds["write"] += time.perf_counter() - started
+        self.bar.update(len(interval["times"]))
+
+    def _write_overlay(self, interval: Interval, found: dict[str, Tensor]) -> None:
+        pictures = draw_predictions(
+            interval["frames"], found, self.tasks, self.output.threshold
+        ).numpy()
+        # A bright line below the key frames shows the schedule at work.
+        height = pictures.shape[1]
+        pictures[0, -max(2, height // 100) :] = 255
+        if self.overlay is None:
+            self.overlay = VideoWriter(
+                self.part / f"{self.name}.mp4",
+                interval["fps"],
+                pictures.shape[1:3],
+                pixel_aspect=interval["pixel_aspect"],
+            )
+        for picture, shown in zip(pictures, interval["times"], strict=True):
+            self.overlay.write(picture, shown)
+
+    def _open_files(self) -> dict[str, ResultFiles]:
+        opened = {
+            n: t.files(self.part, self.name, self.output.labels) for n, t in self.tasks.items()
+        }
+        return {name: files for name, files in opened.items() if files is not None}
+
+    def finish(self, interval: Interval, error: str | None = None) -> None:
+        """Gives everything its name, the report last; `error` tells why frames are missing."""
+        if self.aborted:
+            return
+        folder = self.output.folder
+        if self.overlay is not None:
+            self.overlay.close(self.end)
+        for files in (self.files or {}).values():
+            files.close()
+        part = report_part(folder, self.name)
+        write_whole(part, self._report(interval, error))
+        # All is on the disk now. From here on what has this name is known to be ours, and results
+        # of other settings go.
+        self.replacing = True
+        results = results_of(self.tasks)
+        remove_results(folder, self.name, results)
+        for suffix in results:
+            if (self.part / f"{self.name}{suffix}").exists():
+                os.replace(self.part / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
+        os.replace(part, folder / f"{self.name}.json")
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.bar.total = len(self.times)  # fewer may be there than seemed to be
+        self.bar.close()
+
+    def _report(self, interval: Interval, error: str | None) -> str:
+        total, frames = time.perf_counter() - self.started, len(self.times)
+        report = {
+            "input": interval["path"],
+            "source": self.source,
+            "settings": self.output.settings,
+            "frames": frames,
+            "frames_per_second": frames / total,
+            "network_frames_per_second": frames / self.seconds["network"],
+            "seconds": {**self.seconds, "total": total},
+            "duration": round(self.end, 6),
+            **({} if error is None else {"error": error}),
+        }
+        times = json.dumps([round(shown, 6) for shown in self.times])  # in one line
+        return f'{json.dumps(report, indent=2)[:-2]},\n  "times": {times}\n}}\n'
+
+    def abort(self) -> None:
+        """Removes what has been written of this video, as far as the disk allows it."""
+        if self.aborted:
+            return
+        self.aborted = True
+        self.bar.close()
+        if self.lock is None:  # nothing here is ours
+            return
+        if self.overlay is not None:
+            self.overlay.abort()
+        for files in (self.files or {}).values():
+            files.abort()
+        shutil.rmtree(self.part, ignore_errors=True)
+        if self.replacing:
+            with suppress(OSError):
+                remove_results(self.output.folder, self.name, results_of(self.tasks))
+            with suppress(OSError):
+                report_part(self.output.folder, self.name).unlink(missing_ok=True)
