@@ -1,7 +1,7 @@
 """The three flow networks learn flow, in minutes on two cores, no data and no GPU needed.
 
 Trains each on pairs that are drawn in the manner of Flying Chairs, and evaluates all of them on
-held-out ones, beside hand-made flow. With --root they learn the pairs of a folder by heart instead,
+held-out ones, beside classical flow. With --root they learn the pairs of a folder by heart instead,
 which shows whether a network can fit them at all. All of it is in runs/demo_flow/.
 """
 
@@ -50,9 +50,9 @@ def main() -> None:
             *("--trainer.precision", precision),
         )
     found = [str(last_checkpoint(args.output / name)) for name in args.networks]
-    hand_made = ["dis_fast", "dis_medium"]
+    classical = ["dis_fast", "dis_medium"]
     table = ["--output", str(args.output / "evaluation")]
-    script("evaluate_flow.py", *hand_made, *found, *evaluated, *table)
+    script("evaluate_flow.py", *classical, *found, *evaluated, *table)
     minutes = (time.perf_counter() - started) / 60
     print(f"{minutes:.1f} minutes; see {args.output}/evaluation/flows.md")
 

@@ -3,7 +3,7 @@
     python scripts/evaluate.py runs/cityscapes_r101/version_0/checkpoints/last.ckpt \\
         --data Cityscapes --data.root DIR --ablations true
 
-With --flow_network, a hand-made flow takes the place of the checkpoint's flow network.
+With --flow_network, a classical flow takes the place of the checkpoint's flow network.
 """
 
 from typing import get_args
@@ -17,7 +17,7 @@ from dff.lit.datamodules.datasets import PairData
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.metrics_file import MetricsFile
 from dff.lit.precision import usable_precision
-from dff.models.build import HandMadeFlowName
+from dff.models.build import ClassicalFlowName
 
 
 def main() -> None:
@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
     parser.add_argument(
         "--flow_network",
-        choices=get_args(HandMadeFlowName),
-        help="a hand-made flow in place of the model's flow network",
+        choices=get_args(ClassicalFlowName),
+        help="a classical flow in place of the model's flow network",
     )
     parser.add_subclass_arguments(PairData, "data", default={"class_path": "Streets"})
     parser.add_argument("--key_durations", type=list[int], default=[1, 2, 5, 10])

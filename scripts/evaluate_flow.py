@@ -25,7 +25,7 @@ def main() -> None:
     """Prints the table, and writes it with its figures to the output folder."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "flows", type=str, nargs="+", help="hand-made flows by name, or checkpoints of fit.py"
+        "flows", type=str, nargs="+", help="classical flows by name, or checkpoints of fit.py"
     )
     kinds = (FlowData, PairData)
     parser.add_subclass_arguments(kinds, "data", default={"class_path": "DrawnPairs"})

@@ -22,7 +22,7 @@ from dff.lit.cli import run_script
 from dff.lit.datamodules.datasets import Videos
 from dff.lit.precision import usable_precision
 from dff.lit.writer import PredictionWriter, gather_failures
-from dff.models.build import HandMadeFlowName
+from dff.models.build import ClassicalFlowName
 from dff.models.schedule import FixedSchedule
 
 
@@ -35,11 +35,16 @@ def main() -> int:
     parser.add_argument("--key_duration", type=int, default=5, help="one key frame in every l")
     parser.add_argument(
         "--flow_network",
-        choices=get_args(HandMadeFlowName),
-        help="a hand-made flow in place of the model's flow network",
+        choices=get_args(ClassicalFlowName),
+        help="a classical flow in place of the model's flow network",
     )
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
-    parser.add_argument("--longest", type=int, help="with it, most pixels of the longer side")
+    parser.add_argument(
+        "--max_side",
+        "--longest",
+        type=int,
+        help="with --short_side, most pixels of the longer side",
+    )
     parser.add_argument(
         "--fps",
         type=float,
@@ -85,7 +90,7 @@ def main() -> int:
             "key_duration": args.key_duration,
             "flow_network": args.flow_network,
             "short_side": args.short_side,
-            "longest": args.longest,
+            "max_side": args.max_side,
             "precision": args.precision,
         },
         draw_overlay=not args.no_overlay,
@@ -97,7 +102,7 @@ def main() -> int:
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:
             print(f"{video.path} is written as {video.name}")
-    data = Videos(videos, args.key_duration, args.short_side, args.longest)
+    data = Videos(videos, args.key_duration, args.short_side, args.max_side)
     open_videos = data.videos = [video for video in videos if not writer.finished(video)]
     if len(open_videos) < len(videos):
         print(f"{len(videos) - len(open_videos)} of {len(videos)} videos are finished already")

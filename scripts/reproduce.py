@@ -131,7 +131,7 @@ def arguments() -> tuple[argparse.Namespace, list[str], list[str]]:
         "--minutes",
         type=float,
         default=2.0,
-        help="for each hand-made flow: a slow one is evaluated on a part of the frames",
+        help="for each classical flow: a slow one is evaluated on a part of the frames",
     )
     parser.add_argument("--plan", action="store_true", help="only tell what there is to do")
     args, rest = parser.parse_known_args()

@@ -41,7 +41,7 @@ class KeyFrame:
         return self._prepared[n]
 
 
-def take_key(
+def encode_key_frame(
     model: DeepFeatureFlow, frame: Tensor, size: tuple[int, int] | None = None
 ) -> tuple[KeyFrame, Predictions]:
     """Recognises a key frame (1, 3, H, W); `size` is that of the results (default: the frame's)."""
@@ -70,7 +70,7 @@ def stream(
     key: KeyFrame | None = None
     for index, frame in enumerate(frames):
         if schedule.is_key(index, frame) or key is None:
-            key, predictions = take_key(model, frame, size)
+            key, predictions = encode_key_frame(model, frame, size)
         else:
             predictions = recognize(model, key, frame, size)
         yield predictions
@@ -84,7 +84,7 @@ def recognize_interval(
     Raises:
         ValueError: Features are not finite, so that no result would mean anything.
     """
-    key, first = take_key(model, frames[:1], size)
+    key, first = encode_key_frame(model, frames[:1], size)
     found, sums = [first], [key.features.sum(dtype=torch.float32)]
     for some in frames[1:].split(batch_size(frames)) if len(frames) > 1 else ():
         features = _propagate(model, key, some)

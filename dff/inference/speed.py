@@ -9,7 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dff.inference.recognizer import batch_size, recognize, recognize_interval, size_of, take_key
+from dff.inference.recognizer import (
+    batch_size,
+    encode_key_frame,
+    recognize,
+    recognize_interval,
+    size_of,
+)
 from dff.models.dff import DeepFeatureFlow, warp_and_scale
 
 
@@ -49,7 +55,7 @@ def measure_speed(
             f"{len(frames)} frames to measure key duration {longest} on: wanted at least "
             f"{longest}; choose smaller key durations or a longer video"
         )
-    key, _ = take_key(model, frames[0])
+    key, _ = encode_key_frame(model, frames[0])
     if longest > 1:
         recognize(model, key, frames[1])
     intervals: dict[int, list[list[tuple[float, float]]]] = {d: [] for d in key_durations}
@@ -178,7 +184,7 @@ def measure_peak(device: torch.device, dtype: torch.dtype, side: int = 4096) -> 
 def _time_interval(model: DeepFeatureFlow, frames: Sequence[Tensor]) -> tuple[float, float]:
     """Seconds of the key frame, and of all others together."""
     start = _now(frames[0].device)
-    key, _ = take_key(model, frames[0])
+    key, _ = encode_key_frame(model, frames[0])
     middle = _now(frames[0].device)
     for frame in frames[1:]:
         recognize(model, key, frame)

@@ -29,14 +29,14 @@ def last_checkpoint(run: str | Path) -> Path:
 
 def load_model(
     file: str | Path,
-    flow_network: build.HandMadeFlowName | None = None,
+    flow_network: build.ClassicalFlowName | None = None,
     kind: type[LitDFF] = LitDFF,
 ) -> LitDFF:
     """A trained model with the settings it was trained with; nothing in the file is executed.
 
     Args:
         file: The checkpoint.
-        flow_network: A hand-made flow in place of the one that the model was trained with, as the
+        flow_network: A classical flow in place of the one that the model was trained with, as the
             paper's SFF has it in a per-frame network; None leaves the model as it is.
         kind: A subclass that has tasks of its own, where the model has.
 
@@ -45,11 +45,11 @@ def load_model(
         ValueError: The file is no checkpoint of LitDFF, its weights are not finite, or the flow is
             not made by hand.
     """
-    hand_made = get_args(build.HandMadeFlowName)
-    if flow_network is not None and flow_network not in hand_made:
+    classical = get_args(build.ClassicalFlowName)
+    if flow_network is not None and flow_network not in classical:
         raise ValueError(
             f"flow network {flow_network!r} in place of the trained one: wanted one that has "
-            f"nothing to learn, {', '.join(hand_made)}"
+            f"nothing to learn, {', '.join(classical)}"
         )
     file = Path(file)
     cure = "give a checkpoint that scripts/fit.py wrote for a LitDFF model"

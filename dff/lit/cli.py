@@ -160,7 +160,7 @@ def _precision_by_hand(given: list[str]) -> bool:
     return any("precision" in (yaml.safe_load(f.read_text()).get("trainer") or {}) for f in own)
 
 
-MISTAKES = (OSError, ValueError, FloatingPointError, MisconfigurationException)
+USER_ERRORS = (OSError, ValueError, FloatingPointError, MisconfigurationException)
 """Errors whose messages are written for people, here as in the packages, or by the system."""
 
 
@@ -174,7 +174,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
         code = main()
-    except MISTAKES as error:
+    except USER_ERRORS as error:
         if os.environ.get("DFF_TRACEBACK"):
             raise
         print(f"error: {_last_words(_first(error))}", file=sys.stderr)

@@ -25,7 +25,7 @@ class LitDFF(optimizers.ClipsGradients):
 
     Args:
         feature_network: Name of the feature network.
-        flow_network: Name of the flow network, or of a hand-made flow, which learns nothing.
+        flow_network: Name of the flow network, or of a classical flow, which learns nothing.
         feature_channels: Channels of the features (the paper: 1024).
         heads: Task -> weight of its loss.
         num_classes: Classes of the segmentation.

@@ -30,7 +30,7 @@ def freeze(model: nn.Module, factors: dict[str, float]) -> list[nn.Module]:
         ValueError: A prefix that no parameter has.
     """
     names = [name for name, _ in model.named_parameters()]
-    # A config with factors for the flow network also serves a hand-made flow.
+    # A config with factors for the flow network also serves a classical flow.
     empty = {
         name: 0.0 for name, part in model.named_children() if next(part.parameters(), None) is None
     }

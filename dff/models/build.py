@@ -15,10 +15,10 @@ from dff.models.flow.sift_flow.sift_flow import SIFTFlow
 
 FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
-HandMadeFlowName = Literal[
+ClassicalFlowName = Literal[
     "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
 ]
-FlowName = Literal[FlowNetworkName, HandMadeFlowName]
+FlowName = Literal[FlowNetworkName, ClassicalFlowName]
 TaskLayers = Literal[0, 1, 5, 12, 21]
 
 
@@ -42,9 +42,9 @@ def feature_network(
 
 
 def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn.Module:
-    """A flow network with a scale field of `feature_channels`, or a hand-made flow.
+    """A flow network with a scale field of `feature_channels`, or a classical flow.
 
-    A hand-made flow has no parameters, and a scale field of ones with one channel.
+    A classical flow has no parameters, and a scale field of ones with one channel.
 
     Raises:
         ValueError: An unknown name.
@@ -53,7 +53,7 @@ def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn
         raise ValueError(f"flow network {name!r}: wanted one of {', '.join(get_args(FlowName))}")
     if name == "zero":
         return NoFlow()
-    if name in get_args(HandMadeFlowName):
+    if name in get_args(ClassicalFlowName):
         kind, _, preset = name.rpartition("_")
         kinds: dict[str, Callable[..., nn.Module]] = {"dis": DISFlow, "sift_flow": SIFTFlow}
         return kinds[kind](preset)
@@ -72,7 +72,7 @@ def deep_feature_flow(
 
     Args:
         features: The whole feature network, as `feature_network` gives it; weights may be loaded.
-        flow: Name of the flow network, or of a hand-made flow.
+        flow: Name of the flow network, or of a classical flow.
         tasks: One or more.
         task_layers: Learnable layers left to the task networks (Table 5): 1 is each head's own
             layer alone; 5, 12, 21 take the last layers of the feature network too; 0 propagates

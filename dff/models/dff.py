@@ -59,7 +59,7 @@ class DeepFeatureFlow(nn.Module):
     Args:
         feature_network: Image (B, 3, H, W), RGB in [0, 1] -> features (B, C, H/16, W/16).
         flow_network: (current, key) -> flow (B, 2, h, w), current -> key in feature pixels, and
-            scale field (B, C, h, w). Any flow function serves, a hand-made one too. One that has
+            scale field (B, C, h, w). Any flow function serves, a classical one too. One that has
             `prepare(key)` takes what that returns in place of the key frame.
         heads: Name -> task network with `loss(features, targets)`, which gives the parts of its
             loss by name, and `predict(features, size, frame)`; a head never sees which frame its

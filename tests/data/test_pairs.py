@@ -374,9 +374,9 @@ def test_a_frame_too_small_for_the_flow_network_is_named_or_skipped(make):
     pairs = TrainingPairs(snippets, READ, PLAIN, gaps=(0, 0), skip_damaged=True)
     assert (pairs[0, 0]["index"], pairs[0, 0]["skipped"]) == (1, 1)
     # resized it is large enough
-    larger = TrainingTransform(None, flip=0, short_side=100, longest=200)
+    larger = TrainingTransform(None, flip=0, short_side=100, max_side=200)
     assert TrainingPairs(snippets, READ, larger, gaps=(0, 0))[0, 0]["size"].tolist() == [100, 160]
-    long = TrainingTransform(None, flip=0, short_side=90, longest=100)
+    long = TrainingTransform(None, flip=0, short_side=90, max_side=100)
     with pytest.raises(SampleError, match="shown as 62x100"):
         TrainingPairs(snippets, READ, long, gaps=(0, 0))[0, 0]
 

@@ -77,7 +77,7 @@ def vid(place: Place, change: CHANGE = lambda root: None, *words: str) -> Comman
     write_video(root, "val/ILSVRC2015_val_00000000", 6)
     change(root)
     flags = ["--data=ImageNetVID", f"--data.root={root}", "--data.train_sets=[VID_train]"]
-    flags += ["--data.short_side=80", "--data.longest=112", "--model.heads={detection: 1.0}"]
+    flags += ["--data.short_side=80", "--data.max_side=112", "--model.heads={detection: 1.0}"]
     command = place.fit(*words, data=[*flags, "--model.num_box_classes=30"])
     command.env["DFF_CACHE"] = str(place.folder / "cache")
     return command

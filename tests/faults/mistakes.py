@@ -170,7 +170,7 @@ def predict(*words: object, **kwargs: object) -> Callable[[Place], Command]:
 CLIP = None
 """Stands for the good clip."""
 
-MISTAKES = [
+USER_ERRORS = [
     Fault("no checkpoint", call("predict.py", "no.ckpt", "x.mp4"), "no checkpoint at no.ckpt: "),
     Fault("no checkpoint to evaluate", call("evaluate.py", "no.ckpt"), "no checkpoint at no.ckpt"),
     Fault("no checkpoint to measure", call("measure_flow.py", "no.ckpt"), "no.ckpt"),
@@ -226,7 +226,7 @@ MISTAKES = [
     ),
     Fault("a key duration of 0", predict(CLIP, "--key_duration=0"), "key duration 0: wanted"),
     Fault("a side that is too small", predict(CLIP, "--short_side=8"), "short side of 8"),
-    Fault("a longest side alone", predict(CLIP, "--longest=80"), "longest 80 with short_side"),
+    Fault("a max_side side alone", predict(CLIP, "--max_side=80"), "max_side 80 with short_side"),
     Fault("no number of devices", predict(CLIP, "--devices=x"), "wanted a number, auto", code=2),
     Fault(
         "Cityscapes' ids of other classes",

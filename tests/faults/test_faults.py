@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from changes import CHANGES
 from data_sets import DATA
-from mistakes import MISTAKES
+from mistakes import USER_ERRORS
 from place import STREETS, Fault, Place, write_clip
 from settings import SETTINGS
 from signals import SIGNALS
@@ -55,7 +55,7 @@ def shared(scripts, tmp_path_factory):
     return folder
 
 
-FAULTS = [*MISTAKES, *DATA, *SETTINGS, *SIGNALS, *CHANGES, *SURROUNDINGS]
+FAULTS = [*USER_ERRORS, *DATA, *SETTINGS, *SIGNALS, *CHANGES, *SURROUNDINGS]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)

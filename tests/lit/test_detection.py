@@ -136,7 +136,7 @@ def test_imagenet_vid_is_trained_and_evaluated_with_motion_groups(
     monkeypatch.setenv("DFF_CACHE", str(tmp_path / "cache"))
     root = write_vid(tmp_path / "ILSVRC2015")
     data = ImageNetVID(
-        str(root), short_side=64, longest=112, batch_size=3, num_workers=0, val_gaps=[0, 2],
+        str(root), short_side=64, max_side=112, batch_size=3, num_workers=0, val_gaps=[0, 2],
         val_every=2,
     )  # fmt: skip
     module = small_module(heads={"detection": 1.0}, detection=SMALL_HEAD)

@@ -1,4 +1,4 @@
-"""Shallow feature flow: a hand-made flow in training, in evaluation, and in a trained model."""
+"""Shallow feature flow: a classical flow in training, in evaluation, and in a trained model."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ def run_script(name, monkeypatch, *arguments):
     return script.main()
 
 
-def test_training_with_a_hand_made_flow_and_the_factors_of_a_flow_network(
+def test_training_with_a_classical_flow_and_the_factors_of_a_flow_network(
     small_module, small_streets, trainer, tmp_path
 ):
     """The configs' factors for the flow network are no hindrance; its checkpoint loads."""
@@ -47,7 +47,7 @@ def test_training_with_a_hand_made_flow_and_the_factors_of_a_flow_network(
     assert isinstance(load_model(tmp_path / "model.ckpt").model.flow_network, DISFlow)
 
 
-def test_a_misspelt_part_beside_a_hand_made_flow_is_still_refused(small_module):
+def test_a_misspelt_part_beside_a_classical_flow_is_still_refused(small_module):
     with pytest.raises(ValueError, match="no parameter is called 'flow_netwrk'"):
         freeze(small_module(flow_network="dis_fast").model, {"flow_netwrk": 0.1})
 
@@ -58,7 +58,7 @@ def test_flow_weights_are_refused_with_the_cure(small_module, small_streets, tra
         trainer(max_steps=1).fit(module, small_streets())
 
 
-def test_a_hand_made_flow_takes_the_place_of_the_trained_one(checkpoint, tmp_path):
+def test_a_classical_flow_takes_the_place_of_the_trained_one(checkpoint, tmp_path):
     trained, shallow = load_model(checkpoint), load_model(checkpoint, "dis_medium")
     assert shallow.model.flow_network.preset == "medium" and not shallow.training
     for part in ("feature_network", "heads"):
@@ -84,7 +84,7 @@ def test_the_predictor_says_that_the_flow_is_not_counted(
     predictor = VideoPredictor([1, 2], ablations=True, rounds=1)
     run = trainer(callbacks=[predictor], limit_val_batches=1)
     run.validate(load_model(checkpoint, "dis_fast"), small_streets(), verbose=False)
-    assert "the hand-made flow is not counted in FLOPs" in capsys.readouterr().out
+    assert "the classical flow is not counted in FLOPs" in capsys.readouterr().out
     report = predictor.report
     assert report["one_over_r_flops"] is None
     rows = report["rows"]
@@ -118,4 +118,4 @@ def test_evaluate_and_predict_take_it_by_name(
         *(*data, "--data.val_every=6", "--data.num_workers=0", "--key_durations=[1,2]"),
         *("--output", tmp_path / "evaluated", "--accelerator=cpu"),
     )
-    assert "the hand-made flow is not counted" in capsys.readouterr().out
+    assert "the classical flow is not counted" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from dff.models.warp import warp
 
 
 class ShiftByOne(nn.Module):
-    """A hand-made flow: everything stands one feature pixel to the right in the key frame."""
+    """A classical flow: everything stands one feature pixel to the right in the key frame."""
 
     def forward(self, current, key):
         b, _, h, w = current.shape
@@ -58,7 +58,7 @@ def test_gap_0_gives_the_flow_network_exactly_zero_gradient_and_others_do_not():
         assert bool(flow.abs().max() > 0) is reaches
 
 
-def test_a_hand_made_flow_serves():
+def test_a_classical_flow_serves():
     model = DeepFeatureFlow(
         build.feature_network("resnet18", 16),
         ShiftByOne(),

@@ -22,8 +22,8 @@ from dff.models.heads.detection.psroi import pool_regions, vote
 from dff.models.heads.detection.rfcn import (
     OFFICIAL_NAMES,
     DetectionHead,
-    hardest,
     label_regions,
+    ohem_mask,
     region_errors,
 )
 from dff.models.heads.detection.rpn import AnchorLabels, Regions, by_anchor, propose
@@ -277,7 +277,7 @@ def test_regions_of_training_and_the_hardest_of_them(trained, make_head):
     scores, deltas = head.classify(maps, labelled.boxes, targets["size"])
     check("cls_score", scores[0], expected["mid_cls_score_reshape_output"])
     check("bbox_pred", deltas[0], expected["mid_bbox_pred_reshape_output"][:, 4:])
-    hard = hardest(sum(region_errors(scores, deltas, labelled)), labelled.labels, head.ohem)
+    hard = ohem_mask(sum(region_errors(scores, deltas, labelled)), labelled.labels, head.ohem)
     kept = torch.where(hard, labelled.labels, -1)[0]
     assert torch.equal(kept, expected["mid_custom2_labels_ohem"].long())
 

@@ -28,8 +28,8 @@ class TrainingTransform:
         flip: Probability of mirroring left to right.
         colour: Brightness, contrast and saturation are each multiplied by 1 - colour to 1 + colour.
         short_side: Instead of `size`: whole frames, resized to this shorter side times the zoom.
-        longest: With short_side, most pixels of the longer side, times the zoom.
-        least_visible: Boxes of which less than this share of the area is left are dropped.
+        max_side: With short_side, most pixels of the longer side, times the zoom.
+        min_visibility: Boxes of which less than this share of the area is left are dropped.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -42,8 +42,8 @@ class TrainingTransform:
         flip: float = 0.5,
         colour: float = 0.0,
         short_side: int | None = None,
-        longest: int | None = None,
-        least_visible: float = 0.3,
+        max_side: int | None = None,
+        min_visibility: float = 0.3,
     ) -> None:
         if size is not None:
             check_size(tuple(size))
@@ -52,17 +52,17 @@ class TrainingTransform:
                 f"size {tuple(size)} and short_side {short_side}: a size cuts a window, a short "
                 "side takes whole frames; set one of them to null"
             )
-        _check_sides(short_side, longest)
+        _check_sides(short_side, max_side)
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale {tuple(scale)}: want two numbers, 0 < smallest <= largest")
-        shares = {"flip": flip, "colour": colour, "least_visible": least_visible}
+        shares = {"flip": flip, "colour": colour, "min_visibility": min_visibility}
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} {value}: want a number from 0 to 1")
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.scale = (float(scale[0]), float(scale[1]))
-        self.flip, self.least_visible = flip, least_visible
-        self.short_side, self.longest = short_side, longest
+        self.flip, self.min_visibility = flip, min_visibility
+        self.short_side, self.max_side = short_side, max_side
         self.colour = ColourChange(colour) if colour else None
 
     def window(self, frame: tuple[int, int], rng: np.random.Generator) -> Window:
@@ -70,9 +70,9 @@ class TrainingTransform:
         size = self.size or frame
         zoom = rng.uniform(*self.scale)
         if self.short_side is not None:
-            longest = None if self.longest is None else self.longest * zoom
+            max_side = None if self.max_side is None else self.max_side * zoom
             flip = bool(rng.random() < self.flip)
-            return whole_frame(frame, self.short_side * zoom, longest, flip)
+            return whole_frame(frame, self.short_side * zoom, max_side, flip)
         # chosen first and resized after: resizing a whole 1024x2048 frame is most of the cost
         height, width = (max(1, round(side / zoom)) for side in size)
         top, left = (
@@ -108,7 +108,7 @@ class TrainingTransform:
         if "boxes" in arrays:
             boxes, left = window.boxes(arrays["boxes"])
             # a box that is wholly there may have lost a rounding
-            kept = (left > 0) & (left >= self.least_visible - 1e-6)
+            kept = (left > 0) & (left >= self.min_visibility - 1e-6)
             changed |= {"boxes": boxes[kept], "zoom": np.ones(2, np.float32)}
             changed["frame_size"] = np.array(window.size)
             changed |= {name: arrays[name][kept] for name in ("box_labels", "tracks")}
@@ -121,18 +121,18 @@ class EvaluationTransform:
 
     Args:
         short_side: Pixels, at least 64; None leaves the frames as they are.
-        longest: Most pixels of the longer side. With it frames are resized exactly as the authors
+        max_side: Most pixels of the longer side. With it frames are resized exactly as the authors
             do for detection: bilinear even where they shrink.
 
     Raises:
-        ValueError: A side is too small, or longest is given alone.
+        ValueError: A side is too small, or max_side is given alone.
     """
 
     short_side: int | None = None
-    longest: int | None = None
+    max_side: int | None = None
 
     def __post_init__(self) -> None:
-        _check_sides(self.short_side, self.longest)
+        _check_sides(self.short_side, self.max_side)
 
     def __call__(self, arrays: Arrays, seed: int = 0) -> Arrays:
         """Returns the arrays of one pair; the seed changes nothing."""
@@ -153,8 +153,8 @@ class EvaluationTransform:
         """Returns what resizes a frame of this height and width; None where it stays as it is."""
         if self.short_side is None:
             return None
-        if self.longest is not None:
-            return whole_frame(frame, self.short_side, self.longest)
+        if self.max_side is not None:
+            return whole_frame(frame, self.short_side, self.max_side)
         if self.short_side == min(frame):
             return None
         zoom = self.short_side / min(frame)
@@ -206,18 +206,18 @@ def check_frame(frame: tuple[int, int], output: tuple[int, int]) -> None:
         raise SampleError(
             f"a frame of {frame[0]}x{frame[1]} is too small: shown as {output[0]}x{output[1]}, and "
             f"the flow network wants {SMALLEST_SIDE} pixels on each side; set --data.size, or "
-            "a larger short_side, longest or scale, or leave such frames out with "
+            "a larger short_side, max_side or scale, or leave such frames out with "
             "--data.skip_damaged true"
         )
 
 
-def _check_sides(short_side: int | None, longest: int | None) -> None:
+def _check_sides(short_side: int | None, max_side: int | None) -> None:
     if short_side is not None and short_side < SMALLEST_SIDE:
         raise ValueError(
             f"a short side of {short_side} is too small: want at least {SMALLEST_SIDE}"
         )
-    if longest is not None and (short_side is None or longest < short_side):
+    if max_side is not None and (short_side is None or max_side < short_side):
         raise ValueError(
-            f"longest {longest} with short_side {short_side}: want a short side, and a longest "
-            "side that is not smaller"
+            f"max_side {max_side} with short_side {short_side}: want a short side, and a max_side "
+            "that is not smaller"
         )

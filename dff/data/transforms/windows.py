@@ -137,20 +137,20 @@ class Window:
 
 
 def whole_frame(
-    frame: tuple[int, int], short_side: float, longest: float | None, flip: bool = False
+    frame: tuple[int, int], short_side: float, max_side: float | None, flip: bool = False
 ) -> Window:
     """Returns the window that resizes a whole frame as the authors do.
 
     Args:
         frame: Height and width of the frame.
         short_side: Wanted pixels of its shorter side.
-        longest: Most pixels of its longer side; where it would have more, it gets these, and the
+        max_side: Most pixels of its longer side; where it would have more, it gets these, and the
             shorter side fewer than wanted. None: no limit.
         flip: Whether the output is mirrored.
     """
     zoom = short_side / min(frame)
-    if longest is not None and round(zoom * max(frame)) > longest:
-        zoom = longest / max(frame)
+    if max_side is not None and round(zoom * max(frame)) > max_side:
+        zoom = max_side / max(frame)
     # halves to even, as cv2 does: 720 x 0.78125 = 562.5 gives 562
     size = (round(frame[0] * zoom), round(frame[1] * zoom))
     return Window(0, 0, frame[1], frame[0], size, flip, zoom)

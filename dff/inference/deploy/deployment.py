@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from dff.inference.deploy.packed import InterleavedDeconvolution, PackedConv2d, pack
 from dff.models.backbones.resnet import Block, Normalize
 from dff.models.dff import DeepFeatureFlow, PreparedKey
-from dff.models.flow.flownet import FlowDecoder, FlowNet, FlowNetEncoder, PairInput, distinct
+from dff.models.flow.flownet import FlowDecoder, FlowNet, FlowNetEncoder, PairInput, unexpand
 from dff.models.flow.inception import FlowNetInception
 
 RELU, NOTHING = 0.0, 1.0
@@ -125,7 +125,7 @@ class SplitPair(PairInput):
     def prepare(self, key: Tensor) -> PreparedKey:
         """Key frames (B, 3, H, W) -> their part of the first map."""
         halves = super().prepare(key).part
-        part = self.key(distinct(halves)).expand(len(key), -1, -1, -1)
+        part = self.key(unexpand(halves)).expand(len(key), -1, -1, -1)
         return PreparedKey(key.shape, part.contiguous(memory_format=torch.channels_last))
 
     def join(self, current: Tensor, key: Tensor) -> Tensor:

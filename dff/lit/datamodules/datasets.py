@@ -157,7 +157,7 @@ class ImageNetVID(PairData):
         val_sets: Lists to evaluate on.
         vid_to_det: Videos and images among the pairs of an epoch; None takes all of both.
         short_side: Of whole frames, in training and evaluation.
-        longest: Most pixels of the longer side, where the shorter side gets fewer.
+        max_side: Most pixels of the longer side, where the shorter side gets fewer.
         clamp_gaps: Draw the first frame of a video as key more often, as the authors do.
         val_gaps: Gaps of the evaluation pairs.
         val_every: Evaluate on every n-th frame alone; 1 takes all of some 176,000. Multiples of 2
@@ -172,7 +172,7 @@ class ImageNetVID(PairData):
         val_sets: Sequence[str] = imagenet_vid.SETS["val"],
         vid_to_det: tuple[float, float] | None = (2.0, 1.0),
         short_side: int | None = 600,
-        longest: int | None = 1000,
+        max_side: int | None = 1000,
         clamp_gaps: bool = True,
         val_gaps: Sequence[int] = (0, 4, 9),
         val_every: int = 19,
@@ -181,9 +181,9 @@ class ImageNetVID(PairData):
         self.box_classes, _ = imagenet_vid.class_names(root)
         super().__init__(
             short_side=short_side,
-            longest=longest,
+            max_side=max_side,
             val_short_side=short_side,
-            val_longest=longest,
+            val_max_side=max_side,
             clamp_gaps=clamp_gaps,
             val_gaps=val_gaps,
             val_every=val_every,
@@ -220,10 +220,10 @@ class Videos(L.LightningDataModule):
         key_duration: One key frame in every so many frames.
         short_side: The network sees frames of this shorter side; None leaves them. Results have
             the size of the video.
-        longest: Most pixels of their longer side, as in `EvaluationTransform`.
+        max_side: Most pixels of their longer side, as in `EvaluationTransform`.
 
     Raises:
-        ValueError: A side is too small, or longest is given alone.
+        ValueError: A side is too small, or max_side is given alone.
     """
 
     def __init__(
@@ -231,12 +231,12 @@ class Videos(L.LightningDataModule):
         videos: list[VideoInput],
         key_duration: int = 5,
         short_side: int | None = None,
-        longest: int | None = None,
+        max_side: int | None = None,
     ) -> None:
         super().__init__()
         self.videos = videos
         self.key_duration = key_duration
-        self.resizing = EvaluationTransform(short_side, longest)
+        self.resizing = EvaluationTransform(short_side, max_side)
 
     def predict_dataloader(self) -> ReadAhead[Interval]:
         """Intervals of this process's videos, read ahead in a thread beside the networks."""

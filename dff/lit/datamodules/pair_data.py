@@ -40,15 +40,15 @@ class PairData(L.LightningDataModule):
         clamp_gaps: Near the start of a snippet, draw its first frame as key more often, as the
             authors do, instead of evenly among the frames that exist.
         short_side: Train on whole frames of this shorter side, instead of on windows of `size`.
-        longest: Most pixels of the longer side in training, with `short_side`.
+        max_side: Most pixels of the longer side in training, with `short_side`.
         val_gaps: Gaps of the evaluation pairs.
         val_short_side: Frames are resized to this shorter side in evaluation; None leaves them.
-        val_longest: Most pixels of the longer side in evaluation, with `val_short_side`.
+        val_max_side: Most pixels of the longer side in evaluation, with `val_short_side`.
         val_every: Evaluate on every n-th labelled frame alone.
         skip_damaged: Pass over samples with damaged files, and count them, instead of stopping.
         with_flow: Give true flow too, where the data knows it.
         with_boxes: Give boxes too, for detection.
-        least_visible: In training, a box of which a window leaves less than this share is dropped.
+        min_visibility: In training, a box of which a window leaves less than this share is dropped.
         seed: Of every draw in training.
     """
 
@@ -69,15 +69,15 @@ class PairData(L.LightningDataModule):
         gap_0_share: float | None = None,
         clamp_gaps: bool = False,
         short_side: int | None = None,
-        longest: int | None = None,
+        max_side: int | None = None,
         val_gaps: Sequence[int] = (0, 1, 2, 3, 4),
         val_short_side: int | None = None,
-        val_longest: int | None = None,
+        val_max_side: int | None = None,
         val_every: int = 1,
         skip_damaged: bool = False,
         with_flow: bool = False,
         with_boxes: bool = False,
-        least_visible: float = 0.3,
+        min_visibility: float = 0.3,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -98,9 +98,9 @@ class PairData(L.LightningDataModule):
         self.skip_damaged, self.seed = skip_damaged, seed
         self.with_flow, self.with_boxes = with_flow, with_boxes
         self.training_transform = TrainingTransform(
-            size, scale, flip, colour, short_side, longest, least_visible
+            size, scale, flip, colour, short_side, max_side, min_visibility
         )
-        self.evaluation_transform = EvaluationTransform(val_short_side, val_longest)
+        self.evaluation_transform = EvaluationTransform(val_short_side, val_max_side)
         self._found: dict[str, Sequence[Snippet]] = {}
 
     # ------------------------------------------------ what a data set must say

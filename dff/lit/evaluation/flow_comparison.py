@@ -21,18 +21,18 @@ _ERRORS = ("epe", "epe_cells", *(f"epe_{speed}" for speed in SPEEDS))
 
 
 def flow_function(name: str) -> nn.Module:
-    """A flow function by the name of a hand-made one, or from a file.
+    """A flow function by the name of a classical one, or from a file.
 
     Args:
-        name: A hand-made flow of `build`, or a checkpoint of LitFlow or LitDFF.
+        name: A classical flow of `build`, or a checkpoint of LitFlow or LitDFF.
 
     Raises:
         FileNotFoundError: It is neither a name nor a file.
         ValueError: The file is no checkpoint with a flow network.
     """
-    known = get_args(build.HandMadeFlowName)
+    known = get_args(build.ClassicalFlowName)
     if name in known:
-        return build.flow_network(cast(build.HandMadeFlowName, name))
+        return build.flow_network(cast(build.ClassicalFlowName, name))
     file = Path(name)
     if not file.is_file():
         raise FileNotFoundError(

@@ -237,7 +237,7 @@ def table(report: dict[str, Any], measures: Sequence[Measure] = ()) -> str:
     if report["one_over_r_flops"] is not None:
         facts.append(f"1/r = {report['one_over_r_flops']:.2f} in FLOPs")
     else:
-        facts.append("the hand-made flow is not counted in FLOPs, so Eq. 7 takes it for free")
+        facts.append("the classical flow is not counted in FLOPs, so Eq. 7 takes it for free")
     if report.get("ms_decode") is not None:
         facts.append(f"decoding {report['ms_decode']:.1f} ms a frame (not counted)")
     shares = report["head_share_of_key_frame"]

@@ -49,7 +49,7 @@ def variant_model(
         flow_name: The flow network to add.
         flow_weights: Its file; None where the checkpoint has all.
     """
-    module = load_model(checkpoint, None if variant.trained else variant.hand_made)
+    module = load_model(checkpoint, None if variant.trained else variant.classical)
     if flow_weights is not None:
         channels = cast(Layers, module.model.feature_network).out_channels
         module.model.flow_network, _ = load_flow_network(flow_name, flow_weights, channels)
@@ -78,7 +78,7 @@ def evaluate_variant(
     wanted = [0] if variant == FRAME else list(range(gaps))
     with_flow = variant.refreshed is None and variant != FRAME
     modes: tuple[Propagation, ...] = ("full",)
-    if with_flow:  # a hand-made flow has no scale field
+    if with_flow:  # a classical flow has no scale field
         modes += ABLATIONS if variant.learned_flow else ("copy",)
     pairs = _pairs(data, wanted, with_flow)
     kept = pairs if every == 1 else Subset(pairs, _every(pairs.entries, every))
@@ -103,8 +103,8 @@ def _every(entries: np.ndarray, every: int) -> list[int]:
     return np.flatnonzero(frame.reshape(-1) % every == every // 2).tolist()
 
 
-def hand_made_seconds(name: build.HandMadeFlowName, frames: Sequence[torch.Tensor]) -> float:
-    """Seconds that a hand-made flow takes for a pair of frames, each (1, 3, H, W)."""
+def classical_seconds(name: build.ClassicalFlowName, frames: Sequence[torch.Tensor]) -> float:
+    """Seconds that a classical flow takes for a pair of frames, each (1, 3, H, W)."""
     flow = build.flow_network(name)
     flow(frames[-1], frames[0])
     started = time.perf_counter()
@@ -167,7 +167,7 @@ def thinning(
     longest: int,
     minutes: float,
 ) -> dict[str, int]:
-    """Every how many labelled frames a slow hand-made flow is evaluated; says so beforehand.
+    """Every how many labelled frames a slow classical flow is evaluated; says so beforehand.
 
     Args:
         variants: All variants; those with a flow network are no part of the result.
@@ -178,10 +178,10 @@ def thinning(
     """
     every = {}
     for variant in variants:
-        flow = variant.hand_made
+        flow = variant.classical
         if flow is None or flow == "zero":
             continue
-        seconds = hand_made_seconds(flow, frames)
+        seconds = classical_seconds(flow, frames)
         pairs = len(_pairs(data, range(longest)))
         every[variant.name] = n = max(1, int(np.ceil(seconds * pairs / (60 * minutes))))
         part = f"one in {n} labelled frames is evaluated" if n > 1 else "all are evaluated"

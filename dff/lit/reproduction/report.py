@@ -22,7 +22,7 @@ before it: one accuracy for each of these offsets over the whole held-out split,
 0, or neither; where `flow = 0` is as good as the model, it recognises through the scale field and
 propagates nothing. EPE is the end-point error of the flow in image pixels. fps is that of the
 networks with label maps, one frame at a time; speed-up is over the same networks on each frame,
-Eq. 7 what their FLOPs promise, a hand-made flow counting as free. Copy and clockwork take no
+Eq. 7 what their FLOPs promise, a classical flow counting as free. Copy and clockwork take no
 flow."""
 ORDERS = "The paper's orders, and copying below all, in points, on the seeds that both have:"
 RUNS = """Over whole snippets, ImageNet VID's own protocol: one run over each, its first frame and

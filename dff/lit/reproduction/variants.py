@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dff.models.analysis.clockwork import Refreshed
-from dff.models.build import FeatureNetworkName, FlowNetworkName, HandMadeFlowName
+from dff.models.build import ClassicalFlowName, FeatureNetworkName, FlowNetworkName
 
 Settings = dict[str, Any]
 """All settings of a run, nested as in a config file (`fit.py --print_config`)."""
@@ -21,7 +21,7 @@ class Variant:
         title: In tables.
         network_from: The variant that trained its features and heads; a variant that is trained
             starts from them. None: from what the config says.
-        flow: "pretrained", "random", or a hand-made flow by name.
+        flow: "pretrained", "random", or a classical flow by name.
         trained: Whether anything is trained; if not, features are those of `network_from`.
         model: Settings of the model over those of the config.
         data: Settings of the data over those of the config, in training.
@@ -36,7 +36,7 @@ class Variant:
     name: str
     title: str
     network_from: "Variant | None" = None
-    flow: Literal["pretrained", "random"] | HandMadeFlowName = "pretrained"
+    flow: Literal["pretrained", "random"] | ClassicalFlowName = "pretrained"
     trained: bool = True
     model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -47,14 +47,14 @@ class Variant:
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
-    def hand_made(self) -> HandMadeFlowName | None:
-        """Its hand-made flow by name; None where it has a flow network."""
+    def classical(self) -> ClassicalFlowName | None:
+        """Its classical flow by name; None where it has a flow network."""
         return None if self.flow == "pretrained" or self.flow == "random" else self.flow
 
     @property
     def learned_flow(self) -> bool:
         """Whether it has a flow network."""
-        return self.hand_made is None
+        return self.classical is None
 
 
 def _paper(miou: float, fps: float, map_: float, map_fps: float) -> dict[str, tuple[float, float]]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dff.data.files.whole_files import whole_file
-from dff.inference.recognizer import size_of, take_key
+from dff.inference.recognizer import encode_key_frame, size_of
 from dff.inference.results.drawing import colour_flow, overlay
 from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.metrics.gaps import flow_in_image_pixels
@@ -39,7 +39,7 @@ def draw_poster(
     """
     model, key_frame = module.model, frames[0]
     size = size_of(key_frame)
-    key, result = take_key(model, key_frame)
+    key, result = encode_key_frame(model, key_frame)
     task = module.tasks[Segmentation.name]
     assert isinstance(task, Segmentation)
     copied = result[task.name]

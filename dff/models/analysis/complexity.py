@@ -15,7 +15,7 @@ from dff.models.dff import DeepFeatureFlow
 class Complexity:
     """FLOPs (one multiply-add counts as 2) for one frame of a stated size.
 
-    `heads` is all of the task networks, `by_head` the share that each has for itself. A hand-made
+    `heads` is all of the task networks, `by_head` the share that each has for itself. A classical
     flow does not compute on tensors: its operations are not counted, and its FLOPs are 0.
     """
 

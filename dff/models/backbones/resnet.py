@@ -39,7 +39,7 @@ class Normalize(nn.Module):
         return (image - self.mean) / self.std
 
 
-class FrozenStatistics(nn.BatchNorm2d):
+class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that always uses its running statistics; gamma and beta still learn.
 
     The official `use_global_stats`: batches of one image per GPU give no statistics of their own.
@@ -52,7 +52,7 @@ class FrozenStatistics(nn.BatchNorm2d):
         # A new module is in training mode, and nobody need call train() or eval() before using it.
         self.train()
 
-    def train(self, mode: bool = True) -> "FrozenStatistics":
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
         """Stays in evaluation mode, whatever is asked."""
         return super().train(False)
 
@@ -173,7 +173,7 @@ class ResNet(Layers):
         _choose("stride_in", stride_in, ("first", "second"))
         _choose("batch_norm", batch_norm, ("frozen", "trained"))
         _choose("normalization", normalization, MEAN_STD)
-        norm = FrozenStatistics if batch_norm == "frozen" else nn.BatchNorm2d
+        norm = FrozenBatchNorm2d if batch_norm == "frozen" else nn.BatchNorm2d
         basic = depth < 50
         layers: dict[str, nn.Module] = {
             "normalize": Normalize(*MEAN_STD[normalization]),

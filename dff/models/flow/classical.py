@@ -1,6 +1,6 @@
 """Flow that is made by hand, for shallow feature flow: no learning, and a scale field of ones.
 
-The paper runs it as a baseline (SFF, Sec. 5). A hand-made flow has the face of a flow network,
+The paper runs it as a baseline (SFF, Sec. 5). A classical flow has the face of a flow network,
 (current, key) -> flow in feature pixels and scale field, so whatever takes one takes the other. It
 has no parameters, and no gradient passes through it: training reaches the features and the heads.
 """
@@ -31,7 +31,7 @@ Reduction = Literal[1, 2, 4]
 
 
 @torch.no_grad()
-def hand_made_flow(
+def classical_flow(
     find: FlowFunction, current: Tensor, key: Tensor, reduction: Reduction
 ) -> tuple[Tensor, Tensor]:
     """Flow and scale field of a batch, as a flow network gives them, from a function on pictures.
@@ -55,7 +55,7 @@ def hand_made_flow(
     Raises:
         ValueError: The frames differ in shape, or a side is below 64 pixels.
     """
-    wanted = f"a hand-made flow wants at least {MINIMUM_SIDE} on each side"
+    wanted = f"a classical flow wants at least {MINIMUM_SIDE} on each side"
     check_pair(current, key.shape, f"{wanted}, as the flow networks do")
     if current.is_meta:
         batch, _, height, width = current.shape
@@ -126,8 +126,8 @@ class DISFlow(nn.Module):
         return flow
 
     def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow and scale field; see `hand_made_flow`."""
-        return hand_made_flow(self.find, current, key, self.reduction)
+        """Frames (B, 3, H, W) -> flow and scale field; see `classical_flow`."""
+        return classical_flow(self.find, current, key, self.reduction)
 
 
 class NoFlow(nn.Module):
@@ -138,7 +138,7 @@ class NoFlow(nn.Module):
     """
 
     def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow and scale field, as `hand_made_flow` gives them."""
+        """Frames (B, 3, H, W) -> flow and scale field, as `classical_flow` gives them."""
         size = [-(-side // STRIDE) for side in current.shape[-2:]]
         flow = current.new_zeros(len(current), 2, *size, dtype=torch.float32)
         return flow, torch.ones_like(flow[:, :1])

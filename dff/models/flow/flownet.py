@@ -51,7 +51,7 @@ class PairInput(nn.Module):
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """Key frames (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2)), for `forward`."""
-        return PreparedKey(key.shape, self.downscale(distinct(key)).expand(len(key), -1, -1, -1))
+        return PreparedKey(key.shape, self.downscale(unexpand(key)).expand(len(key), -1, -1, -1))
 
     def downscale(self, frame: Tensor) -> Tensor:
         """One frame of each pair (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2))."""
@@ -259,7 +259,7 @@ def check_pair(current: Tensor, key: torch.Size, wanted: str) -> None:
         )
 
 
-def distinct(rows: Tensor) -> Tensor:
+def unexpand(rows: Tensor) -> Tensor:
     """The only row of a batch that was made from it by `expand`, else all rows."""
     return rows[:1] if rows.stride(0) == 0 else rows
 

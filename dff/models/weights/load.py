@@ -88,7 +88,7 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
     source = str(source)
     if not module.state_dict():
         raise ValueError(
-            f"weights {source} for {type(module).__name__}, which has none to set: a hand-made "
+            f"weights {source} for {type(module).__name__}, which has none to set: a classical "
             "flow learns nothing; leave out --model.flow_weights, or take a flow network"
         )
     if source.startswith(TORCHVISION):

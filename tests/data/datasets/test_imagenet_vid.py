@@ -206,7 +206,7 @@ def test_workers_share_flat_arrays(root):
 
 def test_pairs_come_with_boxes_where_the_pixels_are(root):
     snippets = find_snippets(root, "train")
-    transform = TrainingTransform((64, 64), scale=(0.8, 1.5), flip=0.5, least_visible=0.3)
+    transform = TrainingTransform((64, 64), scale=(0.8, 1.5), flip=0.5, min_visibility=0.3)
     pairs = TrainingPairs(snippets, None, transform, with_boxes=True, clamp_gaps=True)
     assert len(pairs) == 25 and pairs.entries.dtype == np.int32
     found = 0

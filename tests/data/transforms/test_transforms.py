@@ -240,7 +240,7 @@ def rectangles(count, seed, size=FRAME):
 @pytest.mark.parametrize("scale", [(1, 1), (0.4, 0.9), (1.1, 2.0)])
 @pytest.mark.parametrize("flip", [0, 1])
 def test_a_box_stays_around_its_rectangle(scale, flip):
-    transform = TrainingTransform((96, 128), scale, flip, least_visible=0)
+    transform = TrainingTransform((96, 128), scale, flip, min_visibility=0)
     for seed in range(40):
         frame, corners = rectangles(5, seed)
         labels = frame[..., 0]
@@ -274,7 +274,7 @@ def test_a_box_is_dropped_where_too_little_of_it_is_left():
     shares = {100: 0.5, 101: 0.3, 102: 1.0, 103: 1.0}
 
     def tracks(least):
-        transform = TrainingTransform((96, 128), flip=0, least_visible=least)
+        transform = TrainingTransform((96, 128), flip=0, min_visibility=least)
         transform.window = lambda size, rng: Window(0, 0, 128, 96, (96, 128))
         return transform(with_boxes(pair(frame, frame), corners), 0)["tracks"].tolist()
 
@@ -284,7 +284,7 @@ def test_a_box_is_dropped_where_too_little_of_it_is_left():
 
 def test_a_box_outside_is_dropped_even_where_nothing_need_be_left():
     frame = np.zeros((96, 256, 3), np.uint8)
-    transform = TrainingTransform((96, 128), flip=0, least_visible=0)
+    transform = TrainingTransform((96, 128), flip=0, min_visibility=0)
     transform.window = lambda size, rng: Window(0, 0, 128, 96, (96, 128))
     out = transform(with_boxes(pair(frame, frame), [(200, 5, 210, 9), (128, 5, 140, 9)]), 0)
     assert out["boxes"].shape == (0, 4) and out["box_labels"].shape == out["tracks"].shape == (0,)
@@ -293,9 +293,9 @@ def test_a_box_outside_is_dropped_even_where_nothing_need_be_left():
 def test_whole_frames_lose_no_box():
     corners = [(0, 0, 0, 0), (223, 159, 223, 159), (0, 0, 223, 159), (5, 7, 6, 100)]
     for transform in (
-        TrainingTransform(None, flip=0.5, least_visible=1),
-        TrainingTransform(None, flip=0.5, short_side=70, longest=90, least_visible=1),
-        TrainingTransform(None, scale=(0.7, 2), short_side=100, least_visible=1),
+        TrainingTransform(None, flip=0.5, min_visibility=1),
+        TrainingTransform(None, flip=0.5, short_side=70, max_side=90, min_visibility=1),
+        TrainingTransform(None, scale=(0.7, 2), short_side=100, min_visibility=1),
     ):
         for seed in range(20):
             out = transform(with_boxes(pair(smooth(), smooth()), corners), seed)
@@ -324,7 +324,7 @@ def test_a_frame_without_boxes_stays_one():
 def test_frames_are_resized_by_the_authors_rule(frame, size):
     picture = smooth(*frame)
     out = EvaluationTransform(600, 1000)({"key": picture, "current": picture})
-    trained = TrainingTransform(None, flip=0, short_side=600, longest=1000)(
+    trained = TrainingTransform(None, flip=0, short_side=600, max_side=1000)(
         {"key": picture, "current": picture}, 0
     )
     assert out["current"].shape[:2] == size
@@ -347,9 +347,9 @@ def test_evaluation_leaves_the_boxes_and_says_the_zoom():
     [
         (dict(size=(64, 64), short_side=600), "a size cuts a window, a short side takes whole"),
         (dict(size=None, short_side=32), "a short side of 32 is too small"),
-        (dict(size=None, longest=1000), "longest 1000 with short_side None: want a short side"),
-        (dict(size=None, short_side=600, longest=500), "longest 500 with short_side 600"),
-        (dict(size=None, least_visible=2), "least_visible 2: want a number from 0 to 1"),
+        (dict(size=None, max_side=1000), "max_side 1000 with short_side None: want a short side"),
+        (dict(size=None, short_side=600, max_side=500), "max_side 500 with short_side 600"),
+        (dict(size=None, min_visibility=2), "min_visibility 2: want a number from 0 to 1"),
     ],
 )
 def test_a_wrong_side_is_named(arguments, message):

@@ -132,7 +132,7 @@ def vid(tmp_path, monkeypatch):
     root = write_vid(tmp_path / "ILSVRC2015")
 
     def make(**kwargs):
-        settings = {"short_side": 80, "longest": 100, "num_workers": 0, "val_every": 5}
+        settings = {"short_side": 80, "max_side": 100, "num_workers": 0, "val_every": 5}
         return ImageNetVID(str(root), **{**settings, **kwargs})
 
     return make
@@ -193,7 +193,7 @@ def test_imagenet_vid_can_be_named_on_the_command_line(vid, tmp_path):
     args = parser.parse_args(["--data=ImageNetVID", root, "--data.batch_size=2"])
     made = parser.instantiate(args).data
     assert (made.batch_size, made.clamp_gaps, made.with_boxes) == (2, True, True)
-    assert (made.training_transform.short_side, made.evaluation_transform.longest) == (600, 1000)
+    assert (made.training_transform.short_side, made.evaluation_transform.max_side) == (600, 1000)
     assert len(made.box_classes) == 30 and "short_side" in str(args)
     with pytest.raises(SystemExit):
         parser.parse_args(["--data=ImageNetVID", root, "--data.with_boxes=false"])
@@ -202,7 +202,7 @@ def test_imagenet_vid_can_be_named_on_the_command_line(vid, tmp_path):
 def test_sides_that_no_video_can_have_are_refused():
     with pytest.raises(ValueError, match="a short side of 32 is too small"):
         Videos([], 5, 32)
-    with pytest.raises(ValueError, match="longest 500 with short_side None"):
+    with pytest.raises(ValueError, match="max_side 500 with short_side None"):
         Videos([], 5, None, 500)
 
 

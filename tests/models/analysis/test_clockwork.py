@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dff.inference.recognizer import recognize, take_key
+from dff.inference.recognizer import encode_key_frame, recognize
 from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.analysis.clockwork import Clockwork, clockwork_complexity
@@ -72,10 +72,10 @@ def test_it_runs_wherever_a_model_runs():
     network = model()
     key, current = frames()
     clockwork = Clockwork(network, 2)
-    kept, first = take_key(clockwork, key[:1])
+    kept, first = encode_key_frame(clockwork, key[:1])
     assert kept.features.shape == (1, 2 * 256 + 2 * 512 + 16, 4, 6)
     found = recognize(clockwork, kept, current)["segmentation"]
-    assert torch.equal(first["segmentation"], take_key(network, key[:1])[1]["segmentation"])
+    assert torch.equal(first["segmentation"], encode_key_frame(network, key[:1])[1]["segmentation"])
     assert found.shape == (2, *FULL)
 
 

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from dff.models.backbones.resnet import FrozenStatistics, ResNet, split
+from dff.models.backbones.resnet import FrozenBatchNorm2d, ResNet, split
 
 
 def randomised(network, seed=0):
@@ -97,7 +97,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_learns_gamma_and_beta():
 
 def test_trained_batch_norm_moves_its_statistics():
     network = ResNet(18, batch_norm="trained")
-    assert not any(isinstance(m, FrozenStatistics) for m in network.modules())
+    assert not any(isinstance(m, FrozenBatchNorm2d) for m in network.modules())
     network.train()(torch.rand(2, 3, 64, 64))
     assert not torch.equal(network.bn1.running_mean, torch.zeros(64))
 

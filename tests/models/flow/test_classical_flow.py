@@ -1,4 +1,4 @@
-"""What a hand-made flow must be to stand where a flow network stands."""
+"""What a classical flow must be to stand where a flow network stands."""
 
 from typing import get_args
 
@@ -12,7 +12,7 @@ from dff.inference.recognizer import recognize_interval
 from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.analysis.complexity import complexity
-from dff.models.flow.classical import DISFlow, hand_made_flow
+from dff.models.flow.classical import DISFlow, classical_flow
 from dff.models.flow.flownet import FlowNet
 from dff.models.weights.load import load_weights
 
@@ -60,13 +60,13 @@ def test_a_feature_pixel_is_the_mean_of_its_cell():
         return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
 
     frame = torch.rand(1, 3, 68, 82)
-    full, _ = hand_made_flow(find, frame, frame, 1)
+    full, _ = classical_flow(find, frame, frame, 1)
     assert full.shape == (1, 2, 5, 6)
     columns = torch.tensor([7.5, 23.5, 39.5, 55.5, 71.5, 80.5])
     rows = torch.tensor([7.5, 23.5, 39.5, 55.5, 65.5])
     torch.testing.assert_close(16 * full[0, 0, 1], columns)
     torch.testing.assert_close(16 * full[0, 1, :, 2], rows)
-    half, _ = hand_made_flow(find, frame, frame, 2)  # 34 x 41 pixels, each worth 2 of the frame
+    half, _ = classical_flow(find, frame, frame, 2)  # 34 x 41 pixels, each worth 2 of the frame
     columns = torch.tensor([3.5, 11.5, 19.5, 27.5, 35.5, 40.0])
     torch.testing.assert_close(16 * half[0, 0, 0], 2 * columns)
 
@@ -123,7 +123,7 @@ def shallow(name="dis_fast"):
     return build.deep_feature_flow(features, name, [Segmentation(5)])
 
 
-@pytest.mark.parametrize("name", get_args(build.HandMadeFlowName))
+@pytest.mark.parametrize("name", get_args(build.ClassicalFlowName))
 def test_names_make_flows_without_parameters(name):
     network = build.flow_network(name)
     assert not list(network.parameters()) and not network.state_dict()

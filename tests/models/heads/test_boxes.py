@@ -7,10 +7,10 @@ from dff.models.heads.detection.boxes import (
     clip,
     decode,
     encode,
+    nms_mask,
     overlaps,
     shifted_anchors,
     suppress,
-    survivors,
 )
 
 
@@ -110,7 +110,7 @@ def test_who_is_removed_removes_no_one():
 def test_a_long_chain_is_settled_link_by_link():
     suppresses = torch.zeros(30, 30, dtype=torch.bool)
     suppresses[torch.arange(29), torch.arange(1, 30)] = True
-    keep = survivors(suppresses, torch.ones(30, dtype=torch.bool))
+    keep = nms_mask(suppresses, torch.ones(30, dtype=torch.bool))
     assert keep.tolist() == [True, False] * 15
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dff.models.heads.detection.boxes import overlaps
-from dff.models.heads.detection.rfcn import OFFICIAL_NAMES, DetectionHead, hardest, label_regions
+from dff.models.heads.detection.rfcn import OFFICIAL_NAMES, DetectionHead, label_regions, ohem_mask
 
 PARTS = {"rpn_class", "rpn_box", "class", "box"}
 SIZE = (96, 128)
@@ -201,11 +201,11 @@ def test_true_boxes_are_regions_and_objects_come_first():
 def test_the_hardest_regions_are_the_worst_and_never_padding():
     errors = torch.tensor([[1.0, 5, 3, 9, 0], [2.0, 2, 2, 9, 9]])
     labels = torch.tensor([[0, 1, 2, -1, 0], [0, 0, 1, -1, -1]])
-    assert hardest(errors, labels, 2).tolist() == [
+    assert ohem_mask(errors, labels, 2).tolist() == [
         [False, True, True, False, False],
         [True, True, False, False, False],
     ]
-    assert hardest(errors, labels, 100).sum(1).tolist() == [4, 3]
+    assert ohem_mask(errors, labels, 100).sum(1).tolist() == [4, 3]
 
 
 def test_the_official_layers_are_all_of_the_head():

@@ -1,4 +1,4 @@
-"""SIFT-Flow (Liu, Yuen, Torralba, PAMI 2011): the hand-made flow of the paper's baseline, SFF."""
+"""SIFT-Flow (Liu, Yuen, Torralba, PAMI 2011): the classical flow of the paper's baseline, SFF."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from torch import Tensor, nn
 
-from dff.models.flow.classical import Reduction, check_settings, hand_made_flow
+from dff.models.flow.classical import Reduction, check_settings, classical_flow
 from dff.models.flow.sift_flow.belief_propagation import minimise
 from dff.models.flow.sift_flow.descriptors import LENGTH, dense_sift
 
@@ -81,8 +81,8 @@ class SIFTFlow(nn.Module):
         return sift_flow(current, key, self.settings)
 
     def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow and scale field; see `classical_flow.hand_made_flow`."""
-        return hand_made_flow(self.find, current, key, self.reduction)
+        """Frames (B, 3, H, W) -> flow and scale field; see `classical_flow.classical_flow`."""
+        return classical_flow(self.find, current, key, self.reduction)
 
 
 def sift_flow(

@@ -137,7 +137,7 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(shared > 0, shared / union, 0.0)
 
 
-def survivors(suppresses: Tensor, candidates: Tensor) -> Tensor:
+def nms_mask(suppresses: Tensor, candidates: Tensor) -> Tensor:
     """Greedy suppression: who is left when the best box removes its rivals, then the next best.
 
     Whoever no one suppresses stays; so whoever only they suppress goes; and so on. Each round
@@ -204,7 +204,7 @@ def suppress(
         if start:
             better = kept[:, : min(start, limit)]
             free = free & ~(overlaps(better, rows) > threshold).any(1)
-        keep = survivors((overlaps(rows, rows) > threshold).triu(1), free)
+        keep = nms_mask((overlaps(rows, rows) > threshold).triu(1), free)
         place = torch.where(keep, count + keep.cumsum(1) - 1, limit).clamp(max=limit)
         kept.scatter_(1, place[..., None].expand_as(rows), rows)
         position = torch.arange(start, start + rows.shape[1], device=boxes.device)
@@ -240,7 +240,7 @@ def best_detections(
     rivals = (overlaps(boxes, boxes) > nms)[:, None]
     # One matrix a class, in the order of the regions, spares a sorted copy of boxes for each class.
     better = rank[..., :, None] < rank[..., None, :]
-    keep = survivors(rivals & better, scores > score_threshold)
+    keep = nms_mask(rivals & better, scores > score_threshold)
     # Padded, so that a batch of few regions and classes fills its rows too.
     flat = F.pad(torch.where(keep, scores, 0.0).flatten(1), (0, max(0, most - classes * number)))
     best, order = flat.sort(dim=1, descending=True, stable=True)

@@ -186,7 +186,7 @@ class DetectionHead(nn.Module):
         regions = label_regions(proposals.boxes, boxes, classes, self.stds)
         scores, deltas = self.classify(maps, regions.boxes, sizes)
         class_error, box_error = region_errors(scores, deltas, regions)
-        hard = hardest(class_error + box_error, regions.labels, self.ohem)
+        hard = ohem_mask(class_error + box_error, regions.labels, self.ohem)
         kept = hard.sum(1).clamp(min=1)
         return {
             "rpn_class": rpn_class,
@@ -309,7 +309,7 @@ def region_errors(scores: Tensor, deltas: Tensor, regions: RegionLabels) -> tupl
 
 
 @torch.no_grad()
-def hardest(errors: Tensor, labels: Tensor, number: int) -> Tensor:
+def ohem_mask(errors: Tensor, labels: Tensor, number: int) -> Tensor:
     """The regions with the highest loss (Shrivastava et al. 2016): (B, R) bool, no padding."""
     real = labels >= 0
     ranked = torch.where(real, errors.detach(), -1.0).argsort(dim=1, descending=True, stable=True)
