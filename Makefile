@@ -6,20 +6,20 @@ RUN := $(VENV)/bin/python
 .PHONY: demo demo-detection demo-joint demo-flow reproduce-demo test check docs
 
 demo: $(VENV)/.installed
-	$(RUN) scripts/demo.py
+	$(RUN) -m dff demo
 
 demo-detection: $(VENV)/.installed
-	$(RUN) scripts/demo.py --task detection
+	$(RUN) -m dff demo --task detection
 
 demo-joint: $(VENV)/.installed
-	$(RUN) scripts/demo.py --task joint
+	$(RUN) -m dff demo --task joint
 
 demo-flow: $(VENV)/.installed
-	$(RUN) scripts/demo_flow.py
+	$(RUN) -m dff demo-flow
 
 # An interrupted run continues where it stopped.
 reproduce-demo: $(VENV)/.installed
-	$(RUN) scripts/reproduce.py --config configs/reproduce_demo.yaml --flow_config configs/demo_flow.yaml \
+	$(RUN) -m dff reproduce --config reproduce_demo --flow_config demo_flow \
 		--table 2 4 5 --minutes 3 --output runs/reproduce_demo
 
 # Two processes with one thread each: on two cores faster than one process with two threads.

@@ -1,14 +1,20 @@
 """The rooms and their allowed imports, as docs/architecture.md draws them."""
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from small import ROOT
 
+from dff.__main__ import VERBS
+
 PACKAGE = ROOT / "dff"
 LIGHTNING = {"lightning", "torchmetrics", "wandb"}
+ABOVE = {"dff.commands", "dff.exit", "dff.__main__"}
+"""The command line, which imports all others and is imported by none of them."""
 FORBIDDEN = {
     "data": {"dff.models", "dff.inference", "dff.lit", *LIGHTNING},
     "models": {
@@ -17,7 +23,18 @@ FORBIDDEN = {
     },
     "inference": {"dff.lit", *LIGHTNING, "albumentations", "decord"},
     "lit": {"albumentations", "decord", "av", "cv2"},
+    "configs": {"dff.data", "dff.models", "dff.inference", "dff.lit", "torch", *LIGHTNING},
+    "commands": {"dff.__main__", "dff.exit", "wandb", "torchmetrics"},
 }
+for _room in FORBIDDEN.keys() - {"commands"}:
+    FORBIDDEN[_room] |= ABOVE
+QUICK = ("dff", "dff.__main__", "dff.exit", "dff.configs", "dff.models.names")
+SLOW = {
+    *("dff.commands.evaluate", "dff.commands.measure_flow", "dff.commands.evaluate_flow"),
+    *("dff.commands.benchmark_data", "dff.commands.demos.demo", "dff.commands.demos.demo_flow"),
+}
+"""Verbs whose arguments are those of Lightning's classes, and those that begin by measuring."""
+HEAVY = {"torch", "torchvision", "albumentations", "numpy", "cv2", "av", "matplotlib", *LIGHTNING}
 
 
 def imports(file: Path) -> set[str]:
@@ -39,7 +56,8 @@ def module_name(file: Path) -> str:
 @pytest.mark.parametrize("room", FORBIDDEN)
 def test_a_room_imports_only_what_it_may(room):
     files = sorted((PACKAGE / room).rglob("*.py"))
-    assert any(file.parent != PACKAGE / room for file in files)  # sub-folders are looked at too
+    folders = any(file.is_dir() for file in (PACKAGE / room).glob("[a-z]*"))
+    assert folders == any(file.parent != PACKAGE / room for file in files)  # they are looked at too
     for file in files:
         wrong = {
             name
@@ -47,6 +65,17 @@ def test_a_room_imports_only_what_it_may(room):
             if any(name == f or name.startswith(f + ".") for f in FORBIDDEN[room])
         }
         assert not wrong, f"{file.relative_to(ROOT)} imports {wrong}"
+
+
+def test_help_waits_for_no_import():
+    """What is imported before the arguments are read: by `dff`, and by each verb of argparse."""
+    quick = [*QUICK, *(module for module, _ in VERBS.values() if module not in SLOW)]
+    code = f"import importlib, sys\nfor name in {quick}: importlib.import_module(name)\n"
+    code += "print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # numpy alone takes a twentieth of a second
+    assert not (HEAVY - {"numpy"}) & set(done.stdout.split())
+    assert SLOW < {module for module, _ in VERBS.values()}
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -67,7 +96,7 @@ def test_grid_sample_stands_in_one_place():
 def test_files_stay_short_enough_to_hold_in_the_head():
     for file in [*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
         assert len(file.read_text().splitlines()) <= 350, file
-    for file in (ROOT / "configs").glob("*.yaml"):
+    for file in (PACKAGE / "configs").glob("*.yaml"):
         assert len(file.read_text().splitlines()) <= 40, file
 
 

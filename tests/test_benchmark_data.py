@@ -1,18 +1,10 @@
 """Pairs per second beside decoding alone: what is decoded is counted right."""
 
-import importlib.util
-
 import cv2
 import numpy as np
-from small import ROOT
 
+from dff.commands import benchmark_data
 from dff.data.files.images import read_image, write_png
-
-spec = importlib.util.spec_from_file_location(
-    "benchmark_data", ROOT / "scripts" / "benchmark_data.py"
-)
-benchmark_data = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(benchmark_data)
 
 
 def test_every_image_of_a_pair_is_decoded_once_more(tmp_path):

@@ -17,9 +17,12 @@ import pytest
 import torch
 from small import ROOT
 
+from dff.__main__ import main
+from dff.configs import FOLDER
+
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
 FENCE = re.compile(r"^```(\w*) *(.*?)\n(.*?)^```$", re.M | re.S)
 TITLE = re.compile(r'title="(.+?)(?: \((addition|excerpt)\))?"')
 
@@ -124,7 +127,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             if "(excerpt)" not in more:
                 yield from ((name_of(page), words) for words in split(block))
     for config in CONFIGS:
-        comments = re.findall(r"^#   (python .*)$", config.read_text(), re.M)
+        comments = re.findall(r"^#   (dff .*)$", config.read_text(), re.M)
         yield from ((name_of(config), words) for words in split("\n".join(comments)))
 
 
@@ -137,10 +140,13 @@ def split(block: str) -> Iterator[list[str]]:
             words = words[end + 1 :]
 
 
-def script_commands() -> list:
+def our_commands() -> list:
+    """Those of `dff VERB`, behind variables or `python -m`, and of `scripts/X.py`."""
     found, seen = [], set()
     for page, words in commands():
-        at = next((i for i, word in enumerate(words) if word.startswith("scripts/")), None)
+        before = re.match(r"(\w+=\S* |python -m )*dff ", " ".join(words))
+        at = before[0].count(" ") - 1 if before else None
+        at = next((i for i, word in enumerate(words) if word.startswith("scripts/")), at)
         if at is not None and tuple(words[at:]) not in seen:
             seen.add(tuple(words[at:]))
             found.append(pytest.param(words[at], words[at + 1 :], id=f"{page}-{len(found)}"))
@@ -153,7 +159,7 @@ class Parsed(Exception):
 
 @pytest.fixture
 def parse(monkeypatch):
-    """Starts a script, up to the end of its parsing: parse("scripts/predict.py", [...])."""
+    """Starts a command, up to the end of its parsing: parse("dff", ["predict", ...])."""
     depth = 0
 
     def stopping(original):
@@ -172,25 +178,28 @@ def parse(monkeypatch):
 
     def parse(script, words):
         monkeypatch.chdir(ROOT)
-        monkeypatch.syspath_prepend(ROOT / "scripts")
         monkeypatch.setattr(sys, "argv", [script, *words])
-        if script == "scripts/reproduce.py":  # hands what it does not know to fit.py
-            import reproduce
+        if words[:1] == ["reproduce"]:  # hands what it does not know to fit
+            from dff.commands import reproduce
+            from dff.lit.reproduction.reproduce import read_settings
 
-            args, flags, flow_flags = reproduce.arguments()
-            reproduce.read_settings(args.config, flags, "LitDFF")
+            args, flags, flow_flags = reproduce.parse(words[1:])
+            read_settings(args.config, flags, "LitDFF")
             if args.flow_config:
-                reproduce.read_settings(args.flow_config, flow_flags, "LitFlow")
+                read_settings(args.flow_config, flow_flags, "LitFlow")
             return
         for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
             monkeypatch.setattr(kind, "parse_args", stopping(kind.parse_args))
         with pytest.raises(Parsed):
-            runpy.run_path(str(ROOT / script), run_name="__main__")
+            if script == "dff":
+                main()
+            else:
+                runpy.run_path(str(ROOT / script), run_name="__main__")
 
     return parse
 
 
-@pytest.mark.parametrize(("script", "words"), script_commands())
+@pytest.mark.parametrize(("script", "words"), our_commands())
 def test_command_lines_parse(script, words, parse):
     try:
         parse(script, words)
@@ -202,7 +211,9 @@ def test_a_wrong_command_line_does_not_parse(parse):
     with pytest.raises(SystemExit):
         parse("scripts/fit.py", ["--data.rooot", "DIR"])
     with pytest.raises(SystemExit):
-        parse("scripts/predict.py", ["MODEL", "video.mp4", "--no_such_option"])
+        parse("dff", ["predict", "MODEL", "video.mp4", "--no_such_option"])
+    with pytest.raises(SystemExit):
+        parse("dff", ["no-such-verb"])
 
 
 @pytest.mark.parametrize(
@@ -210,7 +221,7 @@ def test_a_wrong_command_line_does_not_parse(parse):
     [("predict.md", "predict.py"), ("speed.md", "benchmark.py"), ("reproduce.md", "reproduce.py")],
 )
 def test_each_option_of_a_table_is_one_of_the_script(page, script):
-    known = set(re.findall(r'"(--\w+)"', (ROOT / "scripts" / script).read_text()))
+    known = set(re.findall(r'"(--\w+)"', (ROOT / "dff/commands" / script).read_text()))
     (rows,) = re.findall(
         r"^\| option .*\n((?:\|.*\n)+)", (DOCS / "guides" / page).read_text(), re.M
     )
@@ -278,7 +289,7 @@ def test_each_reference_of_the_paper_exists():
                 match = re.match(r"([\w/]+\.(?:py|yaml|md))(::?[\w.]+)?(?: --\w.*)?$", word)
                 if match:
                     path, name = match.groups()
-                    places = [ROOT / "dff", ROOT / "tests", ROOT, ROOT / "configs"]
+                    places = [ROOT / "dff", ROOT / "tests", ROOT, FOLDER]
                     found = [place / path for place in places if (place / path).is_file()]
                     assert found, f"no file {path}: {line}"
                     file, count = found[0], count + 1

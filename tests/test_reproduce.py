@@ -1,22 +1,21 @@
-"""scripts/reproduce.py: from nothing to a report, again, and with a training that fails."""
+"""dff reproduce: from nothing to a report, again, and with a training that fails."""
 
 import importlib.util
-import sys
 
 import pytest
-from small import ROOT, SMALL
+from small import SMALL
 
+from dff.commands.reproduce import parse
 from dff.lit.cli import FitCLI
 from dff.lit.reproduction.choice import TABLES, by_name, choose, weights_by_network
 
 
 @pytest.fixture
 def reproduce(monkeypatch):
-    """The script as a module; its trainings run in this process, which takes seconds each."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    """The module of the work; its trainings run in this process, which takes seconds each."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("dff.lit.reproduction.measures.SLOW", 0.0)  # speed is measured once
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts/reproduce.py")
+    spec = importlib.util.find_spec("dff.lit.reproduction.reproduce")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     script.trained, script.broken = [], set()
@@ -27,15 +26,14 @@ def reproduce(monkeypatch):
             log.write_text("a lot\nerror: it broke\nwandb: synced\n")
             return 1
         script.trained.append(name)
-        FitCLI(ROOT / "configs/streets.yaml", words)
+        FitCLI("streets", words)
         return 0
 
     script.real_fit = script.fit
     monkeypatch.setattr(script, "fit", fit)
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["reproduce.py", *map(str, words)])
-        return script.main()
+        return script.reproduce(*parse([*map(str, words)]))
 
     script.call = call
     return script
@@ -49,8 +47,8 @@ def small(root, output):
     data += ["--trainer.precision=32-true"]
     flow = [word.replace("--", "--flow.", 1) for word in data]
     return [
-        *("--config", ROOT / "configs/reproduce_demo.yaml", "--output", output),
-        *("--flow_config", ROOT / "configs/demo_flow.yaml", "--model.feature_channels=16"),
+        *("--config", "reproduce_demo", "--output", output),
+        *("--flow_config", "demo_flow", "--model.feature_channels=16"),
         *(*data, *flow, "--flow.trainer.val_check_interval=1"),
     ]
 
@@ -166,7 +164,7 @@ def test_each_training_has_the_precision_of_its_own_config(
 
 
 def test_tables_share_a_variant_under_its_first_title(reproduce):
-    config = ROOT / "configs/reproduce_demo.yaml"
+    config = "reproduce_demo"
     sections = choose(TABLES, reproduce.read_settings(config, [], "LitDFF"))
     assert {v.title for v in sections["fig3"] if v.name == "dff"} == {"ResNet-18, FlowNet Half"}
     assert by_name(sections)["dff"].title == "DFF"
@@ -217,13 +215,13 @@ def test_a_wrong_word_ends_before_anything_begins(reproduce, words, said, tmp_pa
         (["--flow_weights", "pwc=x.pth"], "pwc is none of flownet, flownet_half"),
         (["--model.task_layers", "5"], "Table 5 varies it, from 1"),
         (["--model.flow_network", "dis_fast"], "dis_fast of the config learns nothing"),
-        (["--config", ROOT / "configs/demo_flow.yaml"], "demo_flow.yaml trains .*wanted LitDFF"),
+        (["--config", "demo_flow"], "demo_flow trains .*wanted LitDFF"),
         (["--table", "4", "--flow_weights", "no.ckpt"], "no flow weights at no.ckpt"),
     ],
 )
 def test_a_mistake_is_told_with_its_cure(reproduce, words, said, streets_root, tmp_path):
     flags = small(streets_root, tmp_path)
     if "--config" in words:
-        flags = ["--flow_config", ROOT / "configs/demo_flow.yaml", "--output", tmp_path]
+        flags = ["--flow_config", "demo_flow", "--output", tmp_path]
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         reproduce.call(*flags, *words)

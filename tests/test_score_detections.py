@@ -1,22 +1,17 @@
 """Scoring detections of the whole VID validation set, from files."""
 
-import importlib.util
 import re
 
 import numpy as np
 import pytest
-from small import DATA, ROOT
+from small import DATA
 from vid_layout import write_boxes, write_motion
 
+from dff.commands import score_detections as script
 from dff.data.datasets.imagenet_vid.ground_truth import read_vid_ground_truth
 from dff.data.samples import SampleError
 
 VID = DATA / "vid_mini"
-spec = importlib.util.spec_from_file_location(
-    "score_detections", ROOT / "scripts/score_detections.py"
-)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
 
 # two videos, of 2 and 3 frames; one car at rest, one bird that is fast, one bird of medium speed
 LABELS = [[7], [], [5], [], [5]]

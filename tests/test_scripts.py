@@ -11,9 +11,11 @@ import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from small import ROOT, SMALL
 
-from dff.lit.cli import FitCLI, run_script
+from dff.configs import FOLDER
+from dff.exit import run_script
+from dff.lit.cli import FitCLI
 
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
 
 
 def run(script, *arguments, cwd=None, check=None):
@@ -61,7 +63,7 @@ def test_each_config_is_complete_and_opens_with_its_reason(config, capsys):
 
 def test_without_a_config_the_default_is_taken_and_flags_override_it(capsys):
     with pytest.raises(SystemExit):
-        FitCLI(ROOT / "configs/streets.yaml", ["--trainer.devices", "8", "--print_config"])
+        FitCLI(FOLDER / "streets.yaml", ["--trainer.devices", "8", "--print_config"])
     printed = yaml.safe_load(capsys.readouterr().out)
     assert int(printed["trainer"]["devices"]) == 8
     assert printed["data"]["class_path"] == "dff.lit.datamodules.datasets.Streets"
@@ -74,7 +76,7 @@ def test_flags_stand_above_the_settings_in_a_checkpoint(tmp_path, monkeypatch):
     torch.save({"hyper_parameters": settings, "loops": {}, "optimizer_states": []}, file)
     monkeypatch.setattr(FitCLI, "instantiate_classes", lambda cli: seen.append(cli.config["fit"]))
     monkeypatch.setattr(FitCLI, "_run_subcommand", lambda cli, command: None)
-    FitCLI(ROOT / "configs/streets.yaml", ["--ckpt_path", str(file), "--model.lr", "0.5"])
+    FitCLI(FOLDER / "streets.yaml", ["--ckpt_path", str(file), "--model.lr", "0.5"])
     assert seen[0].model.init_args.lr == 0.5 and seen[0].model.init_args.feature_channels != 8
 
 
@@ -94,7 +96,7 @@ def test_a_training_that_is_finished_is_told(limit, told, tmp_path, monkeypatch,
     torch.save({"loops": loops, "optimizer_states": [], "global_step": 20}, file)
     monkeypatch.setattr(FitCLI, "instantiate_classes", lambda cli: None)
     monkeypatch.setattr(FitCLI, "_run_subcommand", lambda cli, command: None)
-    FitCLI(ROOT / "configs/streets.yaml", ["--ckpt_path", str(file), *limit])
+    FitCLI(FOLDER / "streets.yaml", ["--ckpt_path", str(file), *limit])
     said = capsys.readouterr().out
     assert (f"nothing is left to train: {file} has 20 steps and 2 epochs" in said) == told
 
@@ -107,13 +109,13 @@ def test_what_no_training_can_go_on_from_is_named(content, tmp_path):
     elif content is not None:
         torch.save(content, file)
     with pytest.raises((ValueError, FileNotFoundError), match=r"odd\.ckpt") as told:
-        FitCLI(ROOT / "configs/streets.yaml", ["--ckpt_path", str(file)])
-    assert "scripts/fit.py" in str(told.value)
+        FitCLI(FOLDER / "streets.yaml", ["--ckpt_path", str(file)])
+    assert "dff fit" in str(told.value)
 
 
 def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
     config = tmp_path / "wrong.yaml"
-    config.write_text((ROOT / "configs/streets.yaml").read_text().replace("lr:", "lerning_rate:"))
+    config.write_text((FOLDER / "streets.yaml").read_text().replace("lr:", "lerning_rate:"))
     with pytest.raises(SystemExit) as stop:
         FitCLI(config, ["--config", str(config), "--print_config"])
     assert stop.value.code != 0 and "lerning_rate" in capsys.readouterr().err
@@ -140,7 +142,7 @@ def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
             "fit.py",
             [
                 "--config",
-                ROOT / "configs/cityscapes_r101.yaml",
+                FOLDER / "cityscapes_r101.yaml",
                 "--data.root",
                 "nowhere",
                 "--model.weights",

@@ -2,7 +2,7 @@
 
 The networks are rewritten for inference, as in prediction, and frames of both kinds alike.
 
-python scripts/benchmark.py --feature_network resnet101 --flow_network flownet --size 600 1000
+dff benchmark --feature_network resnet101 --flow_network flownet --size 600 1000
 """
 
 import argparse
@@ -10,51 +10,33 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-import torch
+from dff.models.names import FeatureNetworkName, FlowName, TaskLayers, TaskName
 
-from dff.data.files.whole_files import write_whole
-from dff.inference.deploy.deployment import deploy
-from dff.inference.deploy.memory import keep_memory
-from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
-from dff.inference.tasks.choice import NAMES, tasks_of
-from dff.lit.cli import run_script
-from dff.lit.evaluation.predictor import schedule_rows, table
-from dff.lit.precision import usable_precision
-from dff.models import build
-from dff.models.analysis.complexity import complexity
-from dff.models.schedule import FixedSchedule
+if TYPE_CHECKING:
+    import torch
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints the table and writes it as JSON where asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--feature_network", choices=get_args(build.FeatureNetworkName), default="resnet101"
-    )
-    parser.add_argument("--flow_network", choices=get_args(build.FlowName), default="flownet")
-    parser.add_argument("--feature_channels", type=int, default=1024)
-    parser.add_argument("--task", choices=NAMES, default=NAMES[0])
-    parser.add_argument("--task_layers", type=int, choices=[0, 1, 5, 12, 21], default=1)
-    parser.add_argument("--size", type=int, nargs=2, default=[600, 1000], metavar=("H", "W"))
-    parser.add_argument("--key_durations", type=int, nargs="+", default=[1, 5, 10])
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=3, help="at least; the median counts")
-    parser.add_argument("--compile", action="store_true", help="through torch.compile")
-    parser.add_argument(
-        "--against_plain", action="store_true", help="beside the same networks, not rewritten"
-    )
-    parser.add_argument(
-        "--keep_memory", action="store_true", help="keep freed memory, as predict.py does (glibc)"
-    )
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    args = parser.parse_args()
+    args = parse(arguments)
+
+    import torch
+
+    from dff.data.files.whole_files import write_whole
+    from dff.inference.deploy.deployment import deploy
+    from dff.inference.deploy.memory import keep_memory
+    from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
+    from dff.inference.tasks.choice import tasks_of
+    from dff.lit.evaluation.predictor import schedule_rows, table
+    from dff.lit.precision import usable_precision
+    from dff.models import build
+    from dff.models.analysis.complexity import complexity
+    from dff.models.schedule import FixedSchedule
+
     for duration in args.key_durations:
         FixedSchedule(duration)
     if min(args.size) < 64:
@@ -62,7 +44,7 @@ def main() -> None:
 
     if args.keep_memory:
         keep_memory()
-    device = usable_device(args.device)
+    device = usable_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if args.precision == "bf16":
         usable_precision("bf16", device.type)
     started = time.perf_counter()
@@ -75,7 +57,7 @@ def main() -> None:
     plain = build.deep_feature_flow(features, args.flow_network, tasks, args.task_layers).eval()
     tell("counting FLOPs")
     cost = complexity(plain, tuple(args.size))
-    dtype = PRECISIONS[args.precision]
+    dtype = getattr(torch, PRECISIONS[args.precision])
     durations = sorted({1, *args.key_durations})
     frames = [torch.rand(1, 3, *args.size, device=device) for _ in range(max(durations))]
     plain_ms = None
@@ -85,7 +67,7 @@ def main() -> None:
         speed = measure_speed(plain.to(device), frames, [last], args.rounds)[0]
         plain_ms = {"ms_key": speed.ms_key, "ms_current": speed.ms_current}
     tell("rewriting the networks for inference")
-    model = deploy(plain.to(device, memory_format=torch.channels_last), dtype, args.compile)
+    model = deploy(plain.to(device).to(memory_format=torch.channels_last), dtype, args.compile)
     frames = [frame.contiguous(memory_format=torch.channels_last) for frame in frames]
     tell(f"measuring frame by frame, {args.rounds} rounds at least")
     speeds = measure_speed(model, frames, durations, args.rounds, seconds=5)
@@ -119,15 +101,42 @@ def main() -> None:
         write_whole(args.json, json.dumps(report, indent=2) + "\n")
 
 
-def usable_device(name: str) -> torch.device:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Reads the command line; its help and its mistakes wait for no import."""
+    parser = argparse.ArgumentParser(
+        prog="dff benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    networks = get_args(FeatureNetworkName)
+    parser.add_argument("--feature_network", choices=networks, default="resnet101")
+    parser.add_argument("--flow_network", choices=get_args(FlowName), default="flownet")
+    parser.add_argument("--feature_channels", type=int, default=1024)
+    parser.add_argument("--task", choices=get_args(TaskName), default="segmentation")
+    parser.add_argument("--task_layers", type=int, choices=get_args(TaskLayers), default=1)
+    parser.add_argument("--size", type=int, nargs=2, default=[600, 1000], metavar=("H", "W"))
+    parser.add_argument("--key_durations", type=int, nargs="+", default=[1, 5, 10])
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--device", help="default: cuda where there is one, or cpu")
+    parser.add_argument("--rounds", type=int, default=3, help="at least; the median counts")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument(
+        "--against_plain", action="store_true", help="beside the same networks, not rewritten"
+    )
+    parser.add_argument(
+        "--keep_memory", action="store_true", help="keep freed memory, as dff predict does (glibc)"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser.parse_args(arguments)
+
+
+def usable_device(name: str) -> "torch.device":
     """The device of a name, tried out."""
+    import torch
+
     try:
         device = torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:  # no such word, or no driver
         reason = str(error).split(". ")[0]
         raise ValueError(f"--device {name}: {reason}; wanted one at hand, such as cpu") from error
     return device
-
-
-if __name__ == "__main__":
-    run_script(main)

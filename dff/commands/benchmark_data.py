@@ -1,6 +1,6 @@
 """Measures how fast one loader process makes training pairs, beside decoding their images alone.
 
-python scripts/benchmark_data.py --data Cityscapes --data.root DIR
+dff benchmark-data --data Cityscapes --data.root DIR
 """
 
 import json
@@ -19,20 +19,19 @@ from torch.utils.data import DataLoader, Dataset
 from dff.data.collation import collate
 from dff.data.files.whole_files import write_whole
 from dff.data.pairs import worker_init
-from dff.lit.cli import run_script
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.datamodules.flow_data import FlowData
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints the figures and writes them as JSON where asked."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="dff benchmark-data", description=__doc__.splitlines()[0])
     parser.add_subclass_arguments((PairData, FlowData), "data", default={"class_path": "Streets"})
     parser.add_argument("--pairs", type=int, default=64, help="how many pairs are measured")
     parser.add_argument("--json", type=str, help="write the figures here")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.pairs < 1:
         raise ValueError(f"pairs {args.pairs}: wanted at least 1")
     data = parser.instantiate(args).data
@@ -120,7 +119,3 @@ def text(figures: dict[str, Any]) -> str:
 def _kind(data: Any) -> str:
     head = data[:4].tobytes()
     return next((kind for magic, kind in KINDS.items() if head.startswith(magic)), "other")
-
-
-if __name__ == "__main__":
-    run_script(main)

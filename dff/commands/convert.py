@@ -1,8 +1,8 @@
 """Converts weights of other code into a PyTorch state dict with our names, or a checkpoint.
 
-    python scripts/convert_weights.py rfcn_dff_flownet_vid-0000.params dff_vid.pth
-    python scripts/convert_weights.py rfcn_dff_flownet_vid-0000.params dff_vid.ckpt
-    python scripts/convert_weights.py flownets_EPE1.951.pth.tar flownet.pth
+    dff convert rfcn_dff_flownet_vid-0000.params dff_vid.pth
+    dff convert rfcn_dff_flownet_vid-0000.params dff_vid.ckpt
+    dff convert flownets_EPE1.951.pth.tar flownet.pth
 
 INPUT is a .params file with the arrays of Deep Feature Flow, of a ResNet or of FlowNet, or a
 PyTorch or .safetensors file with FlowNetS as FlowNetPytorch, mmtracking or MEGA name it, or with
@@ -18,24 +18,20 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from dff.data.datasets.imagenet_vid.snippets import CLASSES
-from dff.inference.tasks.detection import Detection
-from dff.lit.module import LitDFF
-from dff.models.weights.flow import Channels, convert_flownet
-from dff.models.weights.load import from_official, official_name, read_state_dict
-from dff.models.weights.mxnet import is_params, read_params
+    from dff.models.weights.flow import Channels
 
 _OUR_NAME = re.compile(r"(?:.+\.)?((?:feature_network|flow_network|heads)\..+)")
 
 
-def convert(source: Path, target: Path, channels: Channels | None = None) -> tuple[int, list[str]]:
+def convert(
+    source: Path, target: Path, channels: "Channels | None" = None
+) -> tuple[int, list[str]]:
     """Writes `target` whole or not at all.
 
     Args:
@@ -50,6 +46,8 @@ def convert(source: Path, target: Path, channels: Channels | None = None) -> tup
         FileNotFoundError: No such file, or no such folder.
         ValueError: `source` cannot be read, or holds none of the networks' arrays.
     """
+    import torch
+
     state, used, left_over = read(source, channels)
     saved = checkpoint(state, source) if target.suffix == ".ckpt" else state
     if not target.parent.is_dir():
@@ -74,9 +72,13 @@ def convert(source: Path, target: Path, channels: Channels | None = None) -> tup
 
 
 def read(
-    source: Path, channels: Channels | None = None
-) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+    source: Path, channels: "Channels | None" = None
+) -> "tuple[dict[str, Tensor], dict[str, str], list[str]]":
     """Tensors by our names; names in the file -> ours; names left over. Errors as `convert`."""
+    from dff.models.weights.flow import convert_flownet
+    from dff.models.weights.load import from_official, official_name, read_state_dict
+    from dff.models.weights.mxnet import is_params, read_params
+
     if source.suffix == ".params" or (source.is_file() and is_params(source)):
         arrays = read_params(source)
         state, left_over = from_official(arrays)
@@ -106,12 +108,16 @@ def read(
     return flow.state, flow.used, [*flow.left_over, *others]
 
 
-def checkpoint(state: dict[str, Tensor], source: Path) -> dict[str, Any]:
+def checkpoint(state: "dict[str, Tensor]", source: Path) -> dict[str, Any]:
     """A checkpoint of the official detection model, as `load_model` reads it.
 
     Raises:
         ValueError: There is no detection head, or a tensor does not fit.
     """
+    from dff.data.datasets.imagenet_vid.snippets import CLASSES
+    from dff.inference.tasks.detection import Detection
+    from dff.lit.module import LitDFF
+
     if "heads.detection.scores.bias" not in state:
         raise ValueError(
             f"{source} holds no detection head, so no model to predict with: name the output .pth"
@@ -140,10 +146,12 @@ def checkpoint(state: dict[str, Tensor], source: Path) -> dict[str, Any]:
     return saved
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="dff convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", type=Path, help="MXNet .params, PyTorch or .safetensors file")
     parser.add_argument(
@@ -163,7 +171,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"{used} arrays used, {len(left_over)} left over: {options.output}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Evaluates a checkpoint on held-out data: mIoU or mAP by gap, and the key schedule's speed.
 
-    python scripts/evaluate.py runs/cityscapes_r101/version_0/checkpoints/last.ckpt \\
+    dff evaluate runs/cityscapes_r101/version_0/checkpoints/last.ckpt \\
         --data Cityscapes --data.root DIR --ablations true
 
 With --flow_network, a classical flow takes the place of the checkpoint's flow network.
@@ -12,7 +12,6 @@ import lightning as L
 
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
-from dff.lit.cli import run_script
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.metrics_file import MetricsFile
@@ -20,10 +19,10 @@ from dff.lit.precision import usable_precision
 from dff.models.build import ClassicalFlowName
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints the tables and writes them to the output folder."""
-    parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
+    parser = Parser(prog="dff evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=str, help="a checkpoint that dff fit wrote")
     parser.add_argument(
         "--flow_network",
         choices=get_args(ClassicalFlowName),
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--precision", type=str, default="32-true")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     usable_precision(args.precision, args.accelerator)
     module = load_model(args.checkpoint, args.flow_network)
     data = parser.instantiate(args).data
@@ -50,7 +49,3 @@ def main() -> None:
         callbacks=[VideoPredictor(args.key_durations, args.ablations, seconds=5)],
     )
     trainer.validate(module, data)
-
-
-if __name__ == "__main__":
-    run_script(main)

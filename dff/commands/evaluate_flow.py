@@ -1,6 +1,6 @@
 """Evaluates flow functions on pairs with true flow: end-point error, by speed, and time.
 
-    python scripts/evaluate_flow.py dis_fast runs/my_flow/version_0/checkpoints/last.ckpt \\
+    dff evaluate-flow dis_fast runs/my_flow/version_0/checkpoints/last.ckpt \\
         --data FlyingChairs --data.root DIR
 
 Each flow is taken as Deep Feature Flow uses it, at stride 16. Zero flow stands beside them, and the
@@ -15,24 +15,23 @@ from tqdm import tqdm
 
 from dff.data.files.whole_files import write_whole
 from dff.lit.arguments import Parser
-from dff.lit.cli import run_script
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.datamodules.flow_data import FlowData
 from dff.lit.evaluation.flow_comparison import compare_flows, comparison_table, flow_function, title
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints the table, and writes it with its figures to the output folder."""
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = Parser(prog="dff evaluate-flow", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "flows", type=str, nargs="+", help="classical flows by name, or checkpoints of fit.py"
+        "flows", type=str, nargs="+", help="classical flows by name, or checkpoints of dff fit"
     )
     kinds = (FlowData, PairData)
     parser.add_subclass_arguments(kinds, "data", default={"class_path": "DrawnPairs"})
     parser.add_argument("--gaps", type=list[int], default=[1], help="of videos; pairs have gap 1")
     parser.add_argument("--output", type=Path, default=Path("runs/evaluate_flow"))
     parser.add_argument("--threads", type=int, help="of torch; as many as there are cores if None")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.threads:
         torch.set_num_threads(args.threads)
     flows = {"zero": flow_function("zero")}
@@ -47,7 +46,3 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     write_whole(args.output / "flows.md", text + "\n")
     write_whole(args.output / "flows.json", json.dumps(report, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -1,15 +1,13 @@
 """Trains Deep Feature Flow, or a flow network for it.
 
-python scripts/fit.py          # drawn streets, no data needed
-python scripts/fit.py --config configs/cityscapes_r101.yaml --data.root DIR --trainer.devices 8
-python scripts/fit.py --config configs/cityscapes_r101.yaml --data.root DIR --ckpt_path last
+dff fit          # drawn streets, no data needed
+dff fit --config cityscapes_r101 --data.root DIR --trainer.devices 8
+dff fit --config cityscapes_r101 --data.root DIR --ckpt_path last
 """
 
-from pathlib import Path
 
-from dff.lit.cli import FitCLI, run_script
+def main(arguments: list[str] | None = None) -> None:
+    """Trains as the settings say; those of `streets.yaml` where no config is given."""
+    from dff.lit.cli import FitCLI
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-if __name__ == "__main__":
-    run_script(lambda: FitCLI(CONFIGS / "streets.yaml") and None)
+    FitCLI("streets", arguments)

@@ -1,6 +1,6 @@
 """Measures the flow inside a model, by gap: its error, and how well it carries features.
 
-    python scripts/measure_flow.py runs/demo/demo/version_0/checkpoints/last.ckpt \\
+    dff measure-flow runs/demo/demo/version_0/checkpoints/last.ckpt \\
         --before runs/demo/demo_flow/version_0/checkpoints/last.ckpt --data Streets
 
 With --before, the same model once more with its flow network as it was before joint training.
@@ -18,16 +18,15 @@ from tqdm import tqdm
 from dff.data.files.whole_files import write_whole
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
-from dff.lit.cli import run_script
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.evaluation.flow_quality import FlowQuality
 from dff.lit.evaluation.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints the table, and writes it with its figures and a picture to the output folder."""
-    parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=str, help="a checkpoint that scripts/fit.py wrote")
+    parser = Parser(prog="dff measure-flow", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=str, help="a checkpoint that dff fit wrote")
     parser.add_argument(
         "--before",
         type=str,
@@ -38,7 +37,7 @@ def main() -> None:
     parser.add_argument("--border", type=int, default=8, help="pixels beside a change of class")
     parser.add_argument("--output", type=Path, default=Path("runs/measure_flow"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     FlowQuality(args.gaps, border=args.border)  # says what is wrong with them before all else
     device = torch.device(args.device)
     module = load_model(args.checkpoint).to(device)
@@ -65,7 +64,3 @@ def batches_of(data: PairData, gaps: list[int], device: torch.device) -> Iterato
     for batch in tqdm(data.evaluation_pairs(gaps, with_flow=True), desc="pairs", disable=None):
         moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         yield data.on_after_batch_transfer(moved, 0)
-
-
-if __name__ == "__main__":
-    run_script(main)

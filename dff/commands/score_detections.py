@@ -1,24 +1,21 @@
 """Scores detections of the ImageNet VID validation set as the authors' code does.
 
-    python scripts/predict.py model.ckpt data/ILSVRC2015/Data/VID/val --key_duration 10 --output out
-    python scripts/score_detections.py out --list data/ILSVRC2015/ImageSets/VID_val_videos.txt \\
+    dff predict model.ckpt data/ILSVRC2015/Data/VID/val --key_duration 10 --output out
+    dff score-detections out --list data/ILSVRC2015/ImageSets/VID_val_videos.txt \\
         --boxes ILSVRC2015_vid_validation_ground_truth_whole.mat \\
         --motion vid_groundtruth_motion_iou.mat
 
-DETECTIONS is the folder that predict.py wrote, or one text file of any detector in the official
+DETECTIONS is the folder that dff predict wrote, or one text file of any detector in the official
 format: number of the frame from 1 over the whole set, class from 1, score, x1, y1, x2, y2 a line.
 """
 
 import argparse
 import warnings
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from dff.data.datasets.imagenet_vid.ground_truth import VidGroundTruth, read_vid_ground_truth
-from dff.data.datasets.imagenet_vid.snippets import CLASSES
-from dff.data.samples import SampleError
 from dff.inference.accuracy.average_precision import (
     GROUPS,
     BoxMetric,
@@ -27,20 +24,18 @@ from dff.inference.accuracy.average_precision import (
     average_precision,
     class_mean,
 )
-from dff.lit.cli import run_script
+
+if TYPE_CHECKING:
+    from dff.data.datasets.imagenet_vid.ground_truth import VidGroundTruth
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints mAP, mAP of each motion group, and AP of each class."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("detections", type=Path, help="a folder of predict.py, or a text file")
-    parser.add_argument("--boxes", type=Path, required=True, help="the ground truth, .mat")
-    parser.add_argument("--motion", type=Path, help="motion IoU of its boxes, .mat, for groups")
-    parser.add_argument("--list", type=Path, help="VID_val_videos.txt, for a folder")
-    parser.add_argument("--protocol", choices=get_args(BoxMetric), default="vid")
-    args = parser.parse_args()
+    args = parse(arguments)
+
+    from dff.data.datasets.imagenet_vid.ground_truth import read_vid_ground_truth
+    from dff.data.datasets.imagenet_vid.snippets import CLASSES
+
     if not args.detections.is_dir():
         rows = read_rows(args.detections)
     elif args.list:
@@ -59,6 +54,21 @@ def main() -> None:
         print(f"{'mAP ' + group:14} {class_mean(by_motion[group]):.4f}")
 
 
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Reads the command line; its help and its mistakes wait for no import."""
+    parser = argparse.ArgumentParser(
+        prog="dff score-detections",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("detections", type=Path, help="a folder of dff predict, or a text file")
+    parser.add_argument("--boxes", type=Path, required=True, help="the ground truth, .mat")
+    parser.add_argument("--motion", type=Path, help="motion IoU of its boxes, .mat, for groups")
+    parser.add_argument("--list", type=Path, help="VID_val_videos.txt, for a folder")
+    parser.add_argument("--protocol", choices=get_args(BoxMetric), default="vid")
+    return parser.parse_args(arguments)
+
+
 def read_rows(path: Path) -> np.ndarray:
     """Reads frame, class, score, x1, y1, x2, y2 of each line, (M, 7) float64.
 
@@ -66,8 +76,10 @@ def read_rows(path: Path) -> np.ndarray:
         FileNotFoundError: There is no such file.
         SampleError: A line is none of such a file.
     """
+    from dff.data.samples import SampleError
+
     if not path.is_file():
-        raise FileNotFoundError(f"no detections at {path}: give a file, or a folder of predict.py")
+        raise FileNotFoundError(f"no detections at {path}: give a file, or a folder of dff predict")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty file is a video without detections
@@ -86,13 +98,15 @@ def read_folder(folder: Path, videos: Path) -> np.ndarray:
     """Reads NAME.boxes.txt of each listed video, with the official numbers of the frames.
 
     Args:
-        folder: Output of predict.py.
+        folder: Output of dff predict.
         videos: List of `val/NAME first 0 length`; `first` is a video's first number.
 
     Raises:
         FileNotFoundError: The list or a video's detections are missing.
         SampleError: A line of the list or of a video is none of such a file.
     """
+    from dff.data.samples import SampleError
+
     if not videos.is_file():
         raise FileNotFoundError(f"no list {videos}: VID_val_videos.txt is in the authors' code")
     parts = []
@@ -116,12 +130,15 @@ def read_folder(folder: Path, videos: Path) -> np.ndarray:
     return np.concatenate([np.zeros((0, 7)), *parts])
 
 
-def as_detections(rows: np.ndarray, truth: VidGroundTruth, source: Path) -> Detections:
+def as_detections(rows: np.ndarray, truth: "VidGroundTruth", source: Path) -> Detections:
     """Checks frames and classes, and counts classes from 0.
 
     Raises:
         SampleError: A frame or a class is none of the ground truth.
     """
+    from dff.data.datasets.imagenet_vid.snippets import CLASSES
+    from dff.data.samples import SampleError
+
     frame, label = rows[:, 0], rows[:, 1] - 1
     for what, values, known in (
         ("frame", frame, truth.frames),
@@ -137,7 +154,3 @@ def as_detections(rows: np.ndarray, truth: VidGroundTruth, source: Path) -> Dete
 
 _WANTED = "want frame, class, score, x1, y1, x2, y2 in each line, with spaces between"
 _LISTED = "want 'val/NAME first 0 length'; copy it again from the authors' code"
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -13,6 +13,9 @@ import lightning as L
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
+from dff import configs
+from dff.lit.renamed import PARSER_MODE, renamed_words, say
+
 _UNKNOWN = re.compile(
     r"(?:Option|Key) '([\w.]+)' is not|does not accept (?:nested key|option) '([\w.]+)'"
     r"|unrecognized arguments: --?([\w.]+)"
@@ -22,7 +25,16 @@ _BASES = {"model": L.LightningModule, "data": L.LightningDataModule}
 
 
 class _ShortErrors(ArgumentParser):
-    """Ends as argparse does, with 2, and without the usage, which has a hundred lines here."""
+    """Understands old names; ends as argparse does, with 2, without a usage of a hundred lines."""
+
+    def __init__(self, *args: Any, parser_mode: str = PARSER_MODE, **kwargs: Any) -> None:
+        super().__init__(*args, parser_mode=parser_mode, **kwargs)
+
+    def parse_args(  # type: ignore[override]  # argparse's overloads say no more than this
+        self, args: Sequence[Any] | None = None, *more: Any, **kwargs: Any
+    ) -> Any:
+        words = renamed_words(sys.argv[1:] if args is None else args)
+        return super().parse_args(words, *more, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
@@ -33,7 +45,8 @@ class _ShortErrors(ArgumentParser):
             for below in getattr(action, "_name_parser_map", {}).values():
                 actions += below._actions
         names = [action.dest for action in actions]
-        words = in_short(message, names, getattr(self, "args", None) or sys.argv[1:])
+        given = getattr(self, "args", None) or sys.argv[1:]
+        words = in_short(message, names, given, self.prog)
         sys.stderr.write(f"error: {words}\n")
         sys.exit(2)
 
@@ -46,13 +59,14 @@ class FitParser(_ShortErrors, LightningArgumentParser):
     """Lightning's, for its command line."""
 
 
-def in_short(message: str, names: Iterable[str], given: Sequence[Any]) -> str:
+def in_short(message: str, names: Iterable[str], given: Sequence[Any], command: str) -> str:
     """Says what a parser says in a line or two.
 
     Args:
         message: Of jsonargparse.
         names: Of what the parser takes.
         given: The arguments, among them the config files.
+        command: What the parser is of.
     """
     found = list(_UNKNOWN.finditer(message))
     if not found:
@@ -68,7 +82,7 @@ def in_short(message: str, names: Iterable[str], given: Sequence[Any]) -> str:
         owner, valid = f"--{prefix}", _settings(_subclasses(_BASES[prefix]))
     else:
         within = f"{prefix}." if prefix else ""
-        owner = f"--{prefix}" if prefix else Path(sys.argv[0]).name
+        owner = f"--{prefix}" if prefix else command
         valid = [n.removeprefix(within) for n in names if n.startswith(within)]
     near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
     cure = f"the nearest that it has is {near[0]!r}" if near else "--help says what it has"
@@ -101,12 +115,36 @@ def _place(key: str, given: Sequence[Any]) -> str:
 
 def config_files(given: Sequence[Any]) -> list[Path]:
     """The config files among arguments."""
-    files, words = [], [str(word) for word in given]
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        flag, equals, value = word.partition("=")
-        if flag in ("--config", "-c"):
-            files.append(Path(value if equals else after))
-    return files
+    words = [str(word) for word in given]
+    return [Path(words[place].partition("=")[2] or words[place]) for place in _configs(words)]
+
+
+def with_config_files(given: Sequence[Any]) -> list[str]:
+    """Arguments in which configs that are named are the files that they name.
+
+    Raises:
+        FileNotFoundError: There is none of such a name.
+    """
+    words = [str(word) for word in given]
+    for place in _configs(words):
+        flag, equals, value = words[place].rpartition("=")
+        if re.search(r"[:{\n]", value):  # an address, or settings in place of a file
+            continue
+        file = configs.find(value)
+        if file != Path(value) and Path(value).name != value:
+            say(f"{value} is not here: {file} is taken")
+        words[place] = f"{flag}{equals}{file}"
+    return words
+
+
+def _configs(words: Sequence[str]) -> list[int]:
+    """Where configs stand, as a word of their own or behind `--config=`."""
+    places = []
+    for place, word in enumerate(words):
+        flag, equals, _ = word.partition("=")
+        if flag in ("--config", "-c") and (equals or place + 1 < len(words)):
+            places.append(place if equals else place + 1)
+    return places
 
 
 def _imported(path: str) -> type:

@@ -52,10 +52,10 @@ def load_model(
             f"nothing to learn, {', '.join(classical)}"
         )
     file = Path(file)
-    cure = "give a checkpoint that scripts/fit.py wrote for a LitDFF model"
+    cure = "give a checkpoint that dff fit wrote for a LitDFF model"
     convert = (
-        f"it has no settings of a model; scripts/convert_weights.py {file} model.ckpt makes a "
-        "checkpoint of the official detection model, and --model.weights of scripts/fit.py begins "
+        f"it has no settings of a model; dff convert {file} model.ckpt makes a "
+        "checkpoint of the official detection model, and --model.weights of dff fit begins "
         "a training from it"
     )
     checkpoint = read_torch(file, "a checkpoint", cure, convert)
@@ -100,7 +100,7 @@ def check_continued(file: str | Path, model: str) -> tuple[int, int]:
         ValueError: It is no checkpoint of a training, cannot be read, or its weights are not
             finite.
     """
-    cure = f"give a checkpoint that scripts/fit.py wrote for a {model} model"
+    cure = f"give a checkpoint that dff fit wrote for a {model} model"
     setting = "flow_weights" if model == "LitFlow" else "weights"
     begin = f"a training begins from weights by --model.{setting} {file}, not by --ckpt_path"
     checkpoint = read_torch(file, "a checkpoint", cure, begin, mmap=True)

@@ -1,28 +1,23 @@
-"""The command line of training, and how every script ends on a user's mistake."""
+"""The command line of training."""
 
-import atexit
 import os
-import signal
 import sys
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
-import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from dff.data.files.whole_files import in_words
+from dff import configs
 from dff.lit import (
     flow,  # noqa: F401  (so short names resolve)
     module,  # noqa: F401  (so short names resolve)
 )
-from dff.lit.arguments import FitParser, config_files
+from dff.lit.arguments import FitParser, config_files, with_config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
 from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
@@ -30,13 +25,11 @@ from dff.lit.datamodules import flow_data  # noqa: F401  (so short names resolve
 from dff.lit.divergence import StopsAtNaN
 from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor
-from dff.lit.loader_faults import loader_fault
 from dff.lit.loggers.wandb_logger import logged_in
 from dff.lit.precision import usable_precision
 from dff.lit.progress import Throughput
 from dff.lit.visualization.panels import Panels
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 WANDB = "dff.lit.loggers.wandb_logger.OfflineWandb"
 
 
@@ -44,7 +37,7 @@ class FitCLI(LightningCLI):
     """`fit` without the word: model, data and trainer from a config and flags.
 
     Args:
-        default_config: The config of a run for which none is given.
+        default_config: The config of a run for which none is given, by name or as a file.
         args: Arguments in place of the command line's.
     """
 
@@ -58,6 +51,7 @@ class FitCLI(LightningCLI):
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             parser_class=FitParser,
+            parser_kwargs={"prog": "dff"},
             args=args,
         )
 
@@ -66,8 +60,8 @@ class FitCLI(LightningCLI):
         given = list(sys.argv[1:] if args is None else args)
         if not any(str(a).split("=")[0] in ("--config", "-c") for a in given):
             given = ["--config", self.default_config, *given]
-        self._given = [str(word) for word in given]
-        self.config = parser.parse_args(["fit", *given])
+        self._given = with_config_files(given)
+        self.config = parser.parse_args(["fit", *self._given])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what belongs to a run and not to the trainer."""
@@ -156,79 +150,7 @@ def _precision_by_hand(given: list[str]) -> bool:
     after = dict(pairwise(given)).get("--trainer", "")
     if "precision" in after or any(w.startswith("--trainer") and "precision" in w for w in given):
         return True
-    own = [file for file in config_files(given) if file.resolve().parent != CONFIGS]
+    own = [
+        file for file in config_files(given) if file.resolve().parent != configs.FOLDER.resolve()
+    ]
     return any("precision" in (yaml.safe_load(f.read_text()).get("trainer") or {}) for f in own)
-
-
-USER_ERRORS = (OSError, ValueError, FloatingPointError, MisconfigurationException)
-"""Errors whose messages are written for people, here as in the packages, or by the system."""
-
-
-def run_script(main: Callable[[], int | None]) -> None:
-    """Runs a script; a user's mistake ends in one clear line, anything else in its traceback.
-
-    DFF_TRACEBACK=1 shows where a message came from. A process that was asked to end (SIGTERM) saves
-    what it can and ends with 143.
-    """
-    # Asked a second time, while it ends, it ends without what Python would say of it.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    try:
-        code = main()
-    except USER_ERRORS as error:
-        if os.environ.get("DFF_TRACEBACK"):
-            raise
-        print(f"error: {_last_words(_first(error))}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except SIGTERMException:  # Lightning has saved, and would end as if all were done
-        _terminated()
-    except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        print("interrupted", file=sys.stderr)  # Lightning has saved, and would end with 1
-        sys.exit(130)
-    except (RuntimeError, MemoryError) as error:
-        words = str(error)
-        if "Connection closed by peer" in words or isinstance(error, torch.distributed.DistError):
-            print("error: another process of this run has ended; it says why", file=sys.stderr)
-            sys.exit(1)
-        if "is killed by signal: Terminated" in words:
-            _terminated()  # a cluster asks a job's loader processes too, and they end first
-        fault = loader_fault(error)
-        if "PytorchStreamReader failed" in words:
-            fault = "a checkpoint was cut or replaced while it was read: run the command again"
-        if fault is not None and not os.environ.get("DFF_TRACEBACK"):
-            print(f"error: {fault}", file=sys.stderr)
-            sys.exit(1)
-        if "Error(s) in loading state_dict" not in words or os.environ.get("DFF_TRACEBACK"):
-            raise
-        print(
-            f"error: the checkpoint is of another model: {words.splitlines()[1].strip()} "
-            "Give the settings that it was trained with",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    sys.exit(code)
-
-
-def _terminated() -> NoReturn:
-    print("terminated", file=sys.stderr)
-    sys.exit(143)
-
-
-def _first(error: BaseException) -> BaseException:
-    """What making a model or data has raised, without the settings that the parser adds to it."""
-    while "Does not validate against any" in str(error) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _last_words(error: Exception) -> str:
-    """The message; of an error that a loader process sent on, the last line of its traceback."""
-    text = in_words(error) if isinstance(error, OSError) else str(error)
-    if "Original Traceback" in text:
-        last = [line for line in text.splitlines() if line.strip()][-1]
-        text = last.split(": ", 1)[-1]
-    return "; ".join([text, *getattr(error, "__notes__", [])])

@@ -12,14 +12,16 @@ from dff.models.flow.classical import DISFlow, NoFlow
 from dff.models.flow.flownet import FlowNet
 from dff.models.flow.inception import FlowNetInception
 from dff.models.flow.sift_flow.sift_flow import SIFTFlow
+from dff.models.names import (
+    ClassicalFlowName,
+    FeatureNetworkName,
+    FlowName,
+    FlowNetworkName,
+    TaskLayers,
+)
 
-FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
-ClassicalFlowName = Literal[
-    "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
-]
-FlowName = Literal[FlowNetworkName, ClassicalFlowName]
-TaskLayers = Literal[0, 1, 5, 12, 21]
+__all__ = ["ClassicalFlowName", "FeatureNetworkName", "FlowName", "FlowNetworkName", "TaskLayers"]
+__all__ += ["deep_feature_flow", "feature_network", "flow_network"]
 
 
 def feature_network(

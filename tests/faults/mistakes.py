@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from place import Fault, Place, cut, write_clip, write_frames
-from warm import ROOT, Command
+from warm import Command
 
 LONG = "/".join(["x" * 199] * 20)
 """A path of 4,000 characters."""
@@ -193,8 +193,8 @@ USER_ERRORS = [
         "a checkpoint that is text", written("a.ckpt", b"no checkpoint"), r"a\.ckpt .*: (give|copy)"
     ),
     Fault("an empty checkpoint", written("a.ckpt", b""), r"a\.ckpt .*: (give|copy)"),
-    Fault("safetensors", written("a.safetensors", safetensors()), r"convert_weights\.py"),
-    Fault("MXNet's weights", written("a.params", b"\x12\x01" + bytes(99)), r"convert_weights\.py"),
+    Fault("safetensors", written("a.safetensors", safetensors()), r"dff convert"),
+    Fault("MXNet's weights", written("a.params", b"\x12\x01" + bytes(99)), r"dff convert"),
     Fault("a cut checkpoint", cut_checkpoint, r"model\.ckpt .*: (give|copy)"),
     Fault("a checkpoint with a hole", flipped_checkpoint, r"model\.ckpt .*: (give|copy)"),
     Fault("a checkpoint that runs code", trap, r"trap\.ckpt .*: (give|copy)", after=not_sprung),
@@ -325,9 +325,7 @@ USER_ERRORS = [
     ),
     Fault(
         "a reproduction of no seed",
-        lambda p: p.command(
-            "reproduce.py", "--config", ROOT / "configs/reproduce_demo.yaml", "--seeds", "0"
-        ),
+        lambda p: p.command("reproduce.py", "--config", "reproduce_demo", "--seeds", "0"),
         "--seeds 0: wanted at least 1",
     ),
 ]

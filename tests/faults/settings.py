@@ -74,12 +74,12 @@ SETTINGS = [
     Fault(
         "weights to go on from",
         from_file("model.ckpt", "--ckpt_path"),
-        r"model\.ckpt.*scripts/fit\.py",
+        r"model\.ckpt.*dff fit",
     ),
     Fault(
         "text to go on from",
         lambda p: p.fit(f"--ckpt_path={ROOT / 'LICENSE'}"),
-        "LICENSE.*scripts/fit.py",
+        "LICENSE.*dff fit",
     ),
     Fault(
         "streets of other settings", fit("--data.speed=3"), "holds streets of other settings: speed"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from place import Fault, Place, write_clip, write_folder_data
-from warm import ROOT, Command, Running
+from warm import Command, Running
 
 SIGINT, SIGTERM, SIGKILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
 During = Callable[[Running, Place], None]
@@ -57,7 +57,7 @@ def long_fit(place: Place, *words: str) -> Command:
 def reproduce(place: Place) -> Command:
     flags = [w for w in place.fit().words[1:] if w not in ("--output", "out", "--name", "run")]
     return place.command(
-        *("reproduce.py", "--config", ROOT / "configs/streets.yaml", "--table", "4"),
+        *("reproduce.py", "--config", "streets", "--table", "4"),
         *("--output", "out", "--seeds", "1", "--flow_weights", place.shared / "flow.ckpt"),
         *("--skip", "sff_slow", "sff_fast", "sff_dis", "separate", "no_scale", "fix_n", "fix_f"),
         *(flag for flag in flags if "monitor" not in flag),

@@ -1,13 +1,13 @@
 """A setting that is not there is named with its place and the nearest that is."""
 
 import pytest
-from small import ROOT
 
+from dff.configs import FOLDER
 from dff.lit.arguments import Parser
 from dff.lit.cli import FitCLI
 from dff.lit.datamodules.datasets import PairData
 
-STREETS = ROOT / "configs/streets.yaml"
+STREETS = FOLDER / "streets.yaml"
 
 
 def told_by(words, capsys):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dff.lit.cli import run_script
+from dff.exit import run_script
 from dff.lit.loader_faults import loader_fault
 
 FULL = "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"

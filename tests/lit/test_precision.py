@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from dff.configs import FOLDER
 from dff.lit import precision
-from dff.lit.cli import CONFIGS, _precision_by_hand
+from dff.lit.cli import _precision_by_hand
 from dff.lit.precision import bf16_missing, usable_precision
 
 
@@ -64,8 +65,8 @@ def test_a_default_gives_way_and_a_choice_stands(machine, capsys):
 
 def test_flags_and_own_configs_are_choices(tmp_path):
     own = tmp_path / "own.yaml"
-    own.write_text((CONFIGS / "demo.yaml").read_text())
-    shipped = ["--config", str(CONFIGS / "demo.yaml")]
+    own.write_text((FOLDER / "demo.yaml").read_text())
+    shipped = ["--config", str(FOLDER / "demo.yaml")]
     assert not _precision_by_hand(shipped)
     assert _precision_by_hand([*shipped, "--trainer.precision", "bf16-mixed"])
     assert _precision_by_hand([*shipped, "--trainer.precision=bf16-mixed"])

@@ -1,12 +1,12 @@
 """Shallow feature flow: a classical flow in training, in evaluation, and in a trained model."""
 
-import importlib.util
+import importlib
 import json
 import sys
 
 import pytest
 import torch
-from small import ROOT, SMALL
+from small import SMALL
 
 from dff.lit.checkpoints import load_model
 from dff.lit.evaluation.predictor import VideoPredictor
@@ -24,11 +24,8 @@ def checkpoint(small_module, small_streets, trainer, tmp_path):
 
 
 def run_script(name, monkeypatch, *arguments):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    return script.main()
+    monkeypatch.setattr(sys, "argv", ["dff", name, *map(str, arguments)])
+    return importlib.import_module(f"dff.commands.{name}").main(sys.argv[2:])
 
 
 def test_training_with_a_classical_flow_and_the_factors_of_a_flow_network(

@@ -6,7 +6,6 @@ or in runs/demo_detection/ and runs/demo_joint/ for the other tasks.
 """
 
 import argparse
-import functools
 import json
 import shutil
 import subprocess
@@ -25,11 +24,10 @@ from dff.data.samples import Snippet
 from dff.data.synthetic.streets.dataset import StreetSettings
 from dff.data.video.writer import VideoWriter
 from dff.lit.checkpoints import last_checkpoint, load_model
-from dff.lit.cli import run_script
 from dff.lit.datamodules.datasets import Streets, to_unit_range
+from dff.lit.precision import fast_precision
 from dff.lit.visualization.poster import draw_poster
 
-ROOT = Path(__file__).parents[1]
 SPEED_FOR_BOXES = 2.4
 """Boxes forgive what pixels do not: at the usual speed, copying them loses little."""
 ACCURACY = ("{}_mean", "{}_worst", "copy_{}_mean", "no_scale_{}_mean", "no_flow_{}_mean")
@@ -53,14 +51,14 @@ DEMOS = {
 }
 
 
-def main() -> None:
-    """Runs the scripts a user would run, one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the commands a user would run, one after the other."""
+    parser = argparse.ArgumentParser(prog="dff demo", description=__doc__)
     parser.add_argument("--task", choices=DEMOS, default="segmentation")
     parser.add_argument("--output", type=Path, help="default: runs/ and the name of the config")
     parser.add_argument("--videos", type=int, help="training videos to draw (default: the set's)")
     parser.add_argument("--steps", type=int, nargs=2, help="steps of the flow network and of DFF")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     demo = DEMOS[args.task]
     config = demo.config
     args.output = args.output or Path("runs") / config
@@ -75,27 +73,27 @@ def main() -> None:
     settings += streets
     limits = [["--trainer.max_steps", str(n)] for n in args.steps or ()] or [[], []]
     flow_steps, steps = limits
-    script("fit.py", "--config", str(ROOT / "configs/demo_flow.yaml"), *settings, *flow_steps)
+    run("fit", "--config", "demo_flow", *settings, *flow_steps)
     flow = last_checkpoint(args.output / "demo_flow")
     weights = ["--model.flow_weights", str(flow)]
-    script("fit.py", "--config", str(ROOT / f"configs/{config}.yaml"), *settings, *weights, *steps)
+    run("fit", "--config", config, *settings, *weights, *steps)
     model = last_checkpoint(args.output / config)
-    run = args.output / "evaluation" / "version_0"
-    script(
-        *("evaluate.py", str(model), "--data", "Streets", *streets, "--data.val_batch_size", "10"),
-        *("--data.val_every", "3", "--ablations", "true", "--output", str(run.parent)),
+    evaluated = args.output / "evaluation" / "version_0"
+    run(
+        *("evaluate", str(model), "--data", "Streets", *streets, "--data.val_batch_size", "10"),
+        *("--data.val_every", "3", "--ablations", "true", "--output", str(evaluated.parent)),
         *demo.flags,
     )
     shutil.copy(model, args.output / "model.ckpt")
     for name in ("video_predictor.json", "accuracy_speed.png"):
-        shutil.copy(run / name, args.output / name)
-    report = json.loads((run / "video_predictor.json").read_text())
+        shutil.copy(evaluated / name, args.output / name)
+    report = json.loads((evaluated / "video_predictor.json").read_text())
     # Another seed than that of the training set, and longer videos.
     fresh = Streets(train_videos=0, val_videos=2, val_frames=60, draw_seed=1, speed=demo.speed)
     held_out = fresh.snippets("val")
     video = args.output / "held_out.mp4"
     write_video(video, held_out[0])
-    script("predict.py", str(model), str(video), "--output", str(args.output / "predictions"))
+    run("predict", str(model), str(video), "--output", str(args.output / "predictions"))
     if demo.poster:
         write_poster(args.output / "poster.png", model, held_out[1], report)
     measures = [name for name in ("miou", "map") if f"frame_{name}" in report]
@@ -109,30 +107,12 @@ def main() -> None:
     print(f"{summary['seconds_total'] / 60:.1f} minutes; see {args.output}/summary.json")
 
 
-def script(name: str, *arguments: str) -> None:
-    """Runs one of the scripts, as a user would."""
-    print(f"\n$ python scripts/{name} {' '.join(arguments)}", flush=True)
-    code = subprocess.run([sys.executable, str(ROOT / "scripts" / name), *arguments]).returncode
+def run(verb: str, *arguments: str) -> None:
+    """Runs one of the verbs, as a user would."""
+    print(f"\n$ dff {verb} {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "dff", verb, *arguments]).returncode
     if code:
         sys.exit(code)
-
-
-@functools.cache
-def fast_precision() -> str:
-    """Lightning's name of the faster of bf16 and fp32: without matrix units bf16 is emulated."""
-    if torch.cuda.is_available():
-        return "bf16-mixed"
-    image = torch.rand(4, 64, 96, 192).contiguous(memory_format=torch.channels_last)
-    layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
-    seconds = {}
-    for enabled in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), torch.inference_mode():
-            layer(image)
-            start = time.perf_counter()
-            for _ in range(5):
-                layer(image)
-            seconds[enabled] = time.perf_counter() - start
-    return "bf16-mixed" if seconds[True] < seconds[False] else "32-true"
 
 
 def write_video(file: Path, snippet: Snippet) -> None:
@@ -151,7 +131,3 @@ def write_poster(file: Path, model: Path, snippet: Snippet, report: dict[str, An
     truths = [torch.from_numpy(read_train_ids(snippet.labels[n])) for n in numbers]
     batch = [to_unit_range(frame.permute(2, 0, 1)[None]) for frame in frames]
     draw_poster(load_model(model), batch, truths, file, report)
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -12,30 +12,31 @@ import time
 from pathlib import Path
 
 import yaml
-from demo import ROOT, fast_precision, script
 
+from dff import configs
+from dff.commands.demos.demo import run
 from dff.lit.checkpoints import last_checkpoint
-from dff.lit.cli import run_script
+from dff.lit.precision import fast_precision
 
-CONFIG = ROOT / "configs/demo_flow_pairs.yaml"
+CONFIG = "demo_flow_pairs"
 STEPS = {"flownet": 700, "flownet_half": 1000, "flownet_inception": 1200}
 
 
-def main() -> None:
-    """Runs the scripts a user would run, one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the commands a user would run, one after the other."""
+    parser = argparse.ArgumentParser(prog="dff demo-flow", description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--steps", type=int, help="of each network")
     parser.add_argument("--root", type=Path, help="pairs to learn by heart, as Flying Chairs has")
     parser.add_argument("--output", type=Path, default=Path("runs/demo_flow"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     started = time.perf_counter()
     if args.output.exists() and not any((args.output / name).is_dir() for name in STEPS):
         raise ValueError(f"{args.output} holds no demo: choose a new folder with --output")
     shutil.rmtree(args.output, ignore_errors=True)
     data = []
     # what they are evaluated on is drawn as what they learn from
-    drawn = yaml.safe_load(CONFIG.read_text())["data"]["init_args"]
+    drawn = yaml.safe_load(configs.find(CONFIG).read_text())["data"]["init_args"]
     evaluated = [f"--data.{name}={json.dumps(value)}" for name, value in drawn.items()]
     if args.root:
         evaluated = ["--data", "FlyingChairs", "--data.root", str(args.root)]
@@ -43,8 +44,8 @@ def main() -> None:
         data = [*evaluated, "--data.flip", "0"]
     precision = fast_precision()
     for name in args.networks:
-        script(
-            *("fit.py", "--config", str(CONFIG), "--name", name),
+        run(
+            *("fit", "--config", CONFIG, "--name", name),
             *("--output", str(args.output), "--model.flow_network", name, *data),
             *("--trainer.max_steps", str(args.steps or STEPS[name])),
             *("--trainer.precision", precision),
@@ -52,10 +53,6 @@ def main() -> None:
     found = [str(last_checkpoint(args.output / name)) for name in args.networks]
     classical = ["dis_fast", "dis_medium"]
     table = ["--output", str(args.output / "evaluation")]
-    script("evaluate_flow.py", *classical, *found, *evaluated, *table)
+    run("evaluate-flow", *classical, *found, *evaluated, *table)
     minutes = (time.perf_counter() - started) / 60
     print(f"{minutes:.1f} minutes; see {args.output}/evaluation/flows.md")
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -1,16 +1,17 @@
-"""Draws the Streets data set to a folder: python scripts/draw_streets.py data/streets."""
+"""Draws the Streets data set to a folder: dff draw data/streets."""
 
 import argparse
 from dataclasses import fields
 
-from dff.data.synthetic.streets.dataset import StreetSettings, draw_streets
-from dff.lit.cli import run_script
+from dff.data.synthetic.streets.settings import StreetSettings
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Reads the settings from the command line and draws."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="dff draw",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("root", help="folder for the data set")
     parser.add_argument(
@@ -19,10 +20,9 @@ def main() -> None:
     for setting in fields(StreetSettings):
         kind = type(setting.default)
         parser.add_argument(f"--{setting.name}", type=kind, default=setting.default, help=" ")
-    options = vars(parser.parse_args())
+    options = vars(parser.parse_args(arguments))
     root, workers = options.pop("root"), options.pop("workers")
+
+    from dff.data.synthetic.streets.dataset import draw_streets
+
     print(draw_streets(root, StreetSettings(**options), workers))
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -1,6 +1,6 @@
 """Draws the moving picture of the README: labels of a key frame, copied and warped along the flow.
 
-python scripts/draw_animation.py docs/propagation.webp
+dff draw-animation docs/propagation.webp
 
 One street video is drawn. In every l-th frame, the key frame, the true labels are shown. In the
 frames between, the left half still shows the labels of the key frame, and the right half shows them
@@ -10,30 +10,27 @@ warped along the true flow. No network takes part: this is what propagation can 
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from dff.data.datasets.cityscapes import CLASSES, PALETTE, find_snippets, read_train_ids
-from dff.data.files.images import read_image
-from dff.data.samples import IGNORED, Snippet
-from dff.data.synthetic.streets.dataset import StreetSettings, StreetTruth, draw_streets, truth_for
-from dff.inference.results.drawing import overlay
-from dff.lit.cli import run_script
-from dff.models.schedule import FixedSchedule
-from dff.models.warp import warp
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dff.data.samples import Snippet
+    from dff.data.synthetic.streets.dataset import StreetTruth
+    from dff.models.schedule import FixedSchedule
 
 CAPTION = 22
 """Pixels above the pictures, for the words."""
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Reads the settings from the command line and draws."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="dff draw-animation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, help="the picture to write: .webp or .gif")
     parser.add_argument("--key_duration", type=int, default=10, help="one key frame in every l")
@@ -44,9 +41,16 @@ def main() -> None:
     parser.add_argument(
         "--quality", type=int, default=82, help="of WebP, 1 to 100; 101 is lossless"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.file.suffix not in (".webp", ".gif"):
         raise ValueError(f"{args.file}: wanted a name that ends in .webp or .gif")
+
+    import cv2
+
+    from dff.data.datasets.cityscapes import find_snippets
+    from dff.data.synthetic.streets.dataset import StreetSettings, draw_streets, truth_for
+    from dff.models.schedule import FixedSchedule
+
     settings = StreetSettings(
         train_videos=0, val_videos=1, val_frames=args.frames, speed=args.speed, seed=args.seed
     )
@@ -66,8 +70,14 @@ def main() -> None:
     print(f"{args.file}: {len(pictures)} frames, {args.file.stat().st_size / 1e3:.0f} KB")
 
 
-def draw(snippet: Snippet, truth: StreetTruth, schedule: FixedSchedule) -> list[np.ndarray]:
+def draw(snippet: "Snippet", truth: "StreetTruth", schedule: "FixedSchedule") -> list[np.ndarray]:
     """Draws each frame twice, under copied labels and under warped ones, (h, w, 3) uint8."""
+    import torch
+
+    from dff.data.datasets.cityscapes import PALETTE, read_train_ids
+    from dff.data.files.images import read_image
+    from dff.inference.results.drawing import overlay
+
     pictures = []
     for index, number in enumerate(sorted(snippet.frames)):
         frame = torch.from_numpy(read_image(snippet.frames[number])).permute(2, 0, 1)[None]
@@ -90,8 +100,15 @@ def draw(snippet: Snippet, truth: StreetTruth, schedule: FixedSchedule) -> list[
     return pictures
 
 
-def warp_labels(labels: Tensor, flow: Tensor) -> Tensor:
+def warp_labels(labels: "Tensor", flow: "Tensor") -> "Tensor":
     """Labels (1, H, W) of the key frame along a flow (1, 2, H, W) -> (1, H, W) uint8."""
+    import torch
+    import torch.nn.functional as F
+
+    from dff.data.datasets.cityscapes import CLASSES
+    from dff.data.samples import IGNORED
+    from dff.models.warp import warp
+
     ignored = len(CLASSES)  # a class of its own while labels are warped as scores
     scores = F.one_hot(labels.long().clamp(max=ignored), ignored + 1).float()
     share, warped = warp(scores.permute(0, 3, 1, 2), flow).max(1)
@@ -101,11 +118,9 @@ def warp_labels(labels: Tensor, flow: Tensor) -> Tensor:
 
 def titled(picture: np.ndarray, words: str) -> np.ndarray:
     """A picture under a line of words."""
+    import cv2
+
     line = np.full((CAPTION, picture.shape[1], 3), 255, np.uint8)
     place = (4, CAPTION - 7)
     cv2.putText(line, words, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
     return np.vstack([line, picture])
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -36,10 +36,10 @@ def flow_function(name: str) -> nn.Module:
     file = Path(name)
     if not file.is_file():
         raise FileNotFoundError(
-            f"{name} is neither a checkpoint nor a flow: want a file of scripts/fit.py, or one "
+            f"{name} is neither a checkpoint nor a flow: want a file of dff fit, or one "
             f"of {', '.join(known)}"
         )
-    cure = "give one that scripts/fit.py wrote"
+    cure = "give one that dff fit wrote"
     saved = read_torch(file, "a checkpoint", cure)
     try:
         kind = saved["hyper_parameters"]["flow_network"]

@@ -10,7 +10,6 @@ from dff.lit.reproduction.variants import TABLE_4, TABLE_5, Settings, Variant, n
 from dff.models.build import FlowNetworkName
 from dff.models.contracts import Task
 
-TABLES = ("2", "4", "5", "fig3", "flow")
 FLOWS = get_args(FlowNetworkName)
 
 

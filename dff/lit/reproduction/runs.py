@@ -1,6 +1,6 @@
 """What a reproduction of the paper's tables runs, and what of it is finished.
 
-A training is a run of `fit.py` in a folder of its own. Two files there say how far it is:
+A training is a run of `dff fit` in a folder of its own. Two files there say how far it is:
 `settings.json`, written when it begins, and `finished.json`, written last. Both hold a code of all
 that decides its result, that of the trainings it starts from included.
 """
@@ -31,12 +31,12 @@ MACHINE = (
 
 @dataclass(frozen=True)
 class Training:
-    """One run of `fit.py`.
+    """One run of `dff fit`.
 
     Args:
         name: Of its folder.
         settings: Its config.
-        needs: Flag of `fit.py` -> the training whose last checkpoint it takes, or a file.
+        needs: Flag of `dff fit` -> the training whose last checkpoint it takes, or a file.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Reproduction:
             raise ValueError(
                 f"{variant.title} starts from a trained {network}: give its file with "
                 f"--flow_weights {network}=FILE, or a config to train it with --flow_config, such "
-                "as configs/demo_flow.yaml"
+                "as demo_flow"
             )
         settings = copy.deepcopy(self.flow_base)
         settings["model"]["init_args"]["flow_network"] = network
@@ -166,7 +166,7 @@ class Reproduction:
         return "new"
 
     def begin(self, training: str) -> list[str]:
-        """Prepares the folder of a training; returns the arguments of `fit.py`.
+        """Prepares the folder of a training; returns the arguments of `dff fit`.
 
         What was trained with other settings is moved aside; what was begun goes on.
         """

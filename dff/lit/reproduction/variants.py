@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dff.models.analysis.clockwork import Refreshed
-from dff.models.build import ClassicalFlowName, FeatureNetworkName, FlowNetworkName
+from dff.models.names import ClassicalFlowName, FeatureNetworkName, FlowNetworkName, Refreshed
 
+TABLES = ("2", "4", "5", "fig3", "flow")
+"""Tables and figures of the paper that are reproduced, by the name of a flag."""
 Settings = dict[str, Any]
-"""All settings of a run, nested as in a config file (`fit.py --print_config`)."""
+"""All settings of a run, nested as in a config file (`dff fit --print_config`)."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ nothing. Here the rates are two: each frame, or key frames alone.
 
 import copy
 from dataclasses import replace
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from dff.models.analysis import complexity
 from dff.models.backbones.resnet import Block, ResNet
 from dff.models.dff import DeepFeatureFlow, Propagation
+from dff.models.names import Refreshed
 
-Refreshed = Literal[0, 2, 3, 4]
-"""Stages of a ResNet that run on each frame: none, up to layer2, up to layer3, or all."""
+__all__ = ["Clockwork", "Refreshed"]
 
 
 class Clockwork(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from dff.data.files.whole_files import in_words, whole_file, write_whole
+from dff.exit import run_script
 from dff.lit.checkpoint_writer import WholeCheckpoints
-from dff.lit.cli import run_script
 from dff.lit.loggers.metrics_file import MetricsFile
 
 

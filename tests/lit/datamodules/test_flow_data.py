@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small import DATA, ROOT
+from small import DATA
 from test_datamodules import started
 
 from dff.data.files.flow import write_flow
@@ -189,7 +189,7 @@ def test_settings_of_the_drawing_are_checked():
 def test_the_command_line_knows_both_by_name(arguments, path, expected, capsys):
     more = ["--data.scale=[0.9,2.0]", "--data.rotate=17", "--data.batch_size=3", "--print_config"]
     with pytest.raises(SystemExit) as stop:
-        FitCLI(ROOT / "configs/streets.yaml", ["--model=LitFlow", *arguments, *more])
+        FitCLI("streets", ["--model=LitFlow", *arguments, *more])
     assert stop.value.code == 0
     data = yaml.safe_load(capsys.readouterr().out)["data"]
     assert data["class_path"] == f"dff.lit.datamodules.flow_data.{path}"

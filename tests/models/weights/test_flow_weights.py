@@ -1,21 +1,17 @@
 """FlowNetS of other code: names, shapes, and the numbers that come out."""
 
 import re
-import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
-from small import ROOT
 
+from dff.commands.convert import main as convert_weights
 from dff.models.backbones.resnet import ResNet
 from dff.models.flow.flownet import FLOW_UNIT, MEAN, FlowNet
 from dff.models.flow.inception import FlowNetInception
 from dff.models.weights.flow import NAMINGS, convert_flownet
 from dff.models.weights.load import load_weights
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from convert_weights import main as convert_weights
 
 PYTORCH, _, MEGA = NAMINGS
 ENCODER = "conv1 conv2 conv3 conv3_1 conv4 conv4_1 conv5 conv5_1 conv6 conv6_1".split()

@@ -4,23 +4,19 @@ import json
 import os
 import pickle
 import struct
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 import torch
-from small import ROOT
 from torch import nn
 
+from dff.commands.convert import main as convert_weights
 from dff.models.backbones.resnet import ResNet
 from dff.models.weights.files import check_finite, plain_names, read_torch
 from dff.models.weights.load import load_heads, load_weights
 from dff.models.weights.mxnet import write_params
 from dff.models.weights.safetensors import read_safetensors
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from convert_weights import main as convert_weights
 
 
 def write_safetensors(path, tensors):

@@ -1,5 +1,4 @@
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +8,11 @@ import torchvision
 from small import SHARED
 from torch import nn
 
+from dff.commands.convert import main as convert_weights
 from dff.models.backbones.resnet import ResNet
 from dff.models.flow.flownet import FlowNet
 from dff.models.weights.load import from_official, load_heads, load_weights, official_name
 from dff.models.weights.mxnet import V1, V3, read_params, write_params
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-from convert_weights import main as convert_weights  # noqa: E402
 
 REFERENCE = SHARED / "reference"
 TYPES = ["float32", "float64", "float16", "uint8", "int32", "int8", "int64"]

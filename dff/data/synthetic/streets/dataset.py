@@ -16,9 +16,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -27,6 +26,7 @@ from tqdm import tqdm
 from dff.data.processes import call_in_processes
 from dff.data.samples import SampleError
 from dff.data.synthetic.streets.drawing import draw_video, instance_ids
+from dff.data.synthetic.streets.settings import Split, StreetSettings
 from dff.data.synthetic.streets.truth import Boxes, StreetTruth, truth_for, write_truth
 
 try:
@@ -39,43 +39,11 @@ __all__ = ["Boxes", "StreetSettings", "StreetTruth", "draw_streets", "streets_fo
 DRAWING = 5
 """Version of the drawing: raise it when the pictures change, so that caches are drawn again."""
 
-Split = Literal["train", "val"]
-
 # Frames as JPEG: decoded four times as fast as PNG, which is what training waits for.
 _QUALITY = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
 }
-
-
-@dataclass(frozen=True)
-class StreetSettings:
-    """What is drawn. The same settings always give the same videos.
-
-    Args:
-        train_videos: Videos in the training split.
-        val_videos: Videos in the validation split.
-        frames: Frames in each training video: many short ones show more streets than few long ones.
-        val_frames: Frames in each validation video.
-        height: Of a frame.
-        width: Of a frame.
-        speed: Of all that moves, camera included.
-        seed: Source of chance.
-    """
-
-    train_videos: int = 180
-    val_videos: int = 8
-    frames: int = 11
-    val_frames: int = 30
-    height: int = 192
-    width: int = 384
-    speed: float = 1.15
-    seed: int = 0
-
-    def videos(self) -> list[tuple[Split, int]]:
-        """Returns split and number of each video."""
-        train = [("train", video) for video in range(self.train_videos)]
-        return train + [("val", video) for video in range(self.val_videos)]
 
 
 def streets_folder(

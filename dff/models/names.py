@@ -1,0 +1,18 @@
+"""What networks, flows and tasks are called in settings; nothing is imported here, not even torch.
+
+Command lines offer these names, so that their help needs none of the networks.
+"""
+
+from typing import Literal
+
+FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception"]
+ClassicalFlowName = Literal[
+    "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
+]
+FlowName = Literal[FlowNetworkName, ClassicalFlowName]
+TaskName = Literal["segmentation", "detection"]
+TaskLayers = Literal[0, 1, 5, 12, 21]
+"""Learnable layers left to the task networks (Table 5)."""
+Refreshed = Literal[0, 2, 3, 4]
+"""Stages of a ResNet that a clockwork runs on each frame: none, up to layer2, to layer3, or all."""
