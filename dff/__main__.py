@@ -15,6 +15,7 @@ VERBS = {
     "fit": ("dff.commands.fit", "train Deep Feature Flow, or a flow network for it"),
     "predict": ("dff.commands.predict", "predict videos with a checkpoint"),
     "evaluate": ("dff.commands.evaluate", "accuracy by gap, and speed, of a checkpoint"),
+    "speedup": ("dff.commands.speedup", "your own model on fewer frames of your own video"),
     "benchmark": ("dff.commands.benchmark", "speed of networks, without data or weights"),
     "reproduce": ("dff.commands.reproduce", "the paper's tables on your data"),
     "convert": ("dff.commands.convert", "weights of other code as ours"),

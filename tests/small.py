@@ -26,7 +26,7 @@ SETTINGS = {
             "weights": None,
             "flow_weights": "flow.ckpt",
             "task_layers": 1,
-            "lr_factors": {"flow_network": 0.2, "flow_network.decoder.scale.bias": 0.1},
+            "lr_factors": {"flow_network": 0.2, "scale_layers.0.bias": 0.1},
         },
     },
     "data": {"init_args": {"gaps": [0, 9], "seed": 3}},

@@ -29,10 +29,10 @@ def main(arguments: list[str] | None = None) -> None:
     from dff.data.files.whole_files import write_whole
     from dff.inference.deploy.deployment import deploy
     from dff.inference.deploy.memory import keep_memory
+    from dff.inference.deploy.precision import usable_precision
     from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
     from dff.inference.tasks.choice import tasks_of
     from dff.lit.evaluation.predictor import schedule_rows, table
-    from dff.lit.precision import usable_precision
     from dff.models import build
     from dff.models.analysis.complexity import complexity
     from dff.models.schedule import FixedSchedule

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dff.models.weights.flow import Channels
 
-_OUR_NAME = re.compile(r"(?:.+\.)?((?:feature_network|flow_network|heads)\..+)")
+_OUR_NAME = re.compile(r"(?:.+\.)?((?:feature_network|flow_network|scale_layers|heads)\..+)")
 
 
 def convert(

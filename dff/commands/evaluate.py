@@ -10,12 +10,12 @@ from typing import get_args
 
 import lightning as L
 
+from dff.inference.deploy.precision import usable_precision
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.metrics_file import MetricsFile
-from dff.lit.precision import usable_precision
 from dff.models.build import ClassicalFlowName
 
 

@@ -1,8 +1,7 @@
-"""The types that data hands on: a snippet on disk, a pair for a network, an interval of a video."""
+"""The types that data hands on: a snippet on disk, a pair for a network, a frame of a video."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
@@ -197,34 +196,3 @@ class TimedFrame(NamedTuple):
     picture: np.ndarray
     time: float
     end: float
-
-
-class Interval(TypedDict):
-    """A key frame and the frames it serves, of one video.
-
-    `frames`: (n, 3, H, W) uint8 RGB, the key frame first; n = 0 only where `error` is set.
-    `resized`: the same frames in the size that the networks see, where that is another one.
-    `path`, `name`: the video's input, and its unique name without suffix for output files.
-    `start`: number of the key frame. `last`: no interval of this video follows.
-    `times`: when each frame is shown, in seconds after the video's first one; they increase.
-    `end`: when the last of them gives way if no interval follows.
-    `fps`: average rate of the video. `frame_count`: about how many frames it has, None if unknown.
-    `pixel_aspect`: width of a pixel by its height.
-    `frame_names`: names of the images without suffix, where the video is a folder; else None.
-    `decode_seconds`: time spent reading the frames. `error`: why reading stopped, else None.
-    """
-
-    frames: Tensor
-    resized: NotRequired[Tensor]
-    path: str
-    name: str
-    start: int
-    last: bool
-    times: list[float]
-    end: float
-    fps: float
-    frame_count: int | None
-    pixel_aspect: Fraction
-    frame_names: list[str] | None
-    decode_seconds: float
-    error: str | None

@@ -1,18 +1,23 @@
-"""A model over a video: frame by frame (live), or interval by interval (throughput).
+"""A model over frames in order: one at a time (live), or many at once (throughput).
 
-Both give the same results. The per-frame baseline is key duration 1. What is kept between frames
-is a value that the caller holds, so nothing needs a reset and two videos cannot mix.
+Both give the same results, and the schedule is asked about each frame in both. The per-frame
+baseline is key duration 1. What is kept between frames is a value that the caller holds, so nothing
+needs a reset and two videos cannot mix.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dff.models.dff import DeepFeatureFlow, PreparedKey, Propagation
-from dff.models.schedule import Schedule
+from dff.inference.evidence import LastKey, plan, plans_ahead, served_frames
+from dff.models.contracts import Features, PreparedKey
+from dff.models.dff import DeepFeatureFlow, Propagation, levels_of, on_levels
+from dff.models.schedule import FixedSchedule, Schedule
 
 Predictions = dict[str, Tensor]
+"""Head -> results (n, ...)."""
 
 CPU_BATCH = 2
 """Frames that a CPU takes at once: what more of them leave between two layers outgrows its caches,
@@ -24,11 +29,12 @@ class KeyFrame:
 
     Args:
         frame: (1, 3, H, W).
-        features: (1, C, h, w).
+        features: Of it.
+        index: Its number in its video.
     """
 
-    def __init__(self, frame: Tensor, features: Tensor) -> None:
-        self.frame, self.features = frame, features
+    def __init__(self, frame: Tensor, features: Features, index: int = 0) -> None:
+        self.frame, self.features, self.index = frame, features, index
         self._prepared: dict[int, Tensor | PreparedKey] = {}
 
     def prepared(self, model: DeepFeatureFlow, n: int) -> Tensor | PreparedKey:
@@ -40,13 +46,55 @@ class KeyFrame:
             self._prepared[n] = model.prepare(self.frame.expand(n, -1, -1, -1))
         return self._prepared[n]
 
+    def as_last(self) -> LastKey:
+        """As a schedule is told of it."""
+        return LastKey(self.index, self.frame)
+
+    def repeated(self, n: int) -> Features:
+        """The features n times, without a copy."""
+        return on_levels(lambda level: level.expand(n, -1, -1, -1), self.features)
+
+
+class Recognized(NamedTuple):
+    """What was found on frames in order.
+
+    `predictions`: head -> (n, ...). `key_frames`: which of them are key frames, n. `last`: the key
+    frame that serves what follows. `finite`: whether all features are, a scalar on the device.
+    """
+
+    predictions: Predictions
+    key_frames: list[bool]
+    last: KeyFrame
+    finite: Tensor
+
+    def check(self) -> None:
+        """Refuses results of features that are no numbers; waits for the device.
+
+        Raises:
+            ValueError: Features are not finite, so that no result would mean anything.
+        """
+        if not self.finite:
+            dtype = levels_of(self.last.features)[0].dtype
+            raise ValueError(
+                f"features became NaN or infinite (in {dtype}), so nothing is recognised by them: "
+                "numbers too large for 16-mixed want --precision bf16-mixed or 32-true, and where "
+                "that is set, other weights"
+            )
+
 
 def encode_key_frame(
-    model: DeepFeatureFlow, frame: Tensor, size: tuple[int, int] | None = None
+    model: DeepFeatureFlow, frame: Tensor, size: tuple[int, int] | None = None, index: int = 0
 ) -> tuple[KeyFrame, Predictions]:
-    """Recognises a key frame (1, 3, H, W); `size` is that of the results (default: the frame's)."""
-    features = model.encode(frame)
-    return KeyFrame(frame, features), _predict(model, features, frame, size)
+    """Recognises a key frame (1, 3, H, W).
+
+    Args:
+        model: In eval mode.
+        frame: The frame.
+        size: Of the results; None is the frame's.
+        index: Of the frame in its video.
+    """
+    key = _encoded(model, frame, index)
+    return key, _predict(model, key.features, frame, size)
 
 
 def recognize(
@@ -57,7 +105,114 @@ def recognize(
     mode: Propagation = "full",
 ) -> Predictions:
     """Recognises frames (n, 3, H, W) that one key frame serves, in one batch."""
-    return _predict(model, _propagate(model, key, frames, mode), frames, size)
+    n = len(frames)
+    features = model.propagate(key.repeated(n), key.prepared(model, n), frames, mode)
+    return _predict(model, features, frames, size)
+
+
+class _Part(NamedTuple):
+    """Frames that went through the networks together, and their features."""
+
+    frames: Tensor
+    features: Features
+    key: KeyFrame
+    is_key: bool
+
+
+def recognize_frames(
+    model: DeepFeatureFlow,
+    frames: Tensor,
+    schedule: Schedule,
+    key: KeyFrame | None = None,
+    start: int = 0,
+    size: tuple[int, int] | None = None,
+) -> Recognized:
+    """Recognises consecutive frames of a video, as many at once as one key frame serves.
+
+    Args:
+        model: In eval mode, on the frames' device.
+        frames: (n, 3, H, W), n >= 1, RGB in [0, 1].
+        schedule: Decides which of them are key frames.
+        key: The last key frame before them; None where the video begins.
+        start: Number of the first frame in its video.
+        size: Height and width of the results; None is that of the frames.
+    """
+    propose = _planned if plans_ahead(schedule) else _looking_ahead
+    found: list[Predictions] = []
+    key_frames: list[bool] = []
+    sums: list[Tensor] = []
+    for part in propose(model, frames, schedule, key, start):
+        found.append(_predict(model, part.features, part.frames, size))
+        key_frames += [part.is_key] * len(part.frames)
+        # not finite where a feature is not
+        sums += [level.sum(dtype=torch.float32) for level in levels_of(part.features)]
+        key = part.key
+    assert key is not None  # there is a frame at least
+    predictions = {name: torch.cat([one[name] for one in found]) for name in found[0]}
+    return Recognized(predictions, key_frames, key, torch.stack(sums).isfinite().all())
+
+
+def _planned(
+    model: DeepFeatureFlow, frames: Tensor, schedule: Schedule, key: KeyFrame | None, start: int
+) -> Iterator[_Part]:
+    """Each key frame by itself, and what it serves in batches."""
+    is_key = list(plan(schedule, frames, start, None if key is None else key.as_last()))
+    begins = [i for i, begin in enumerate(is_key) if begin or i == 0]
+    for first, end in zip(begins, [*begins[1:], len(frames)], strict=True):
+        if is_key[first]:
+            key = _encoded(model, frames[first : first + 1], start + first)
+            yield _Part(key.frame, key.features, key, True)
+            first += 1
+        assert key is not None  # the first frame of a video is one
+        served = frames[first:end]
+        for some in served.split(batch_size(served)) if first < end else ():
+            flow = model.find_flow(key.prepared(model, len(some)), some)
+            yield _Part(some, model.carry(key.repeated(len(some)), flow), key, False)
+
+
+def _looking_ahead(
+    model: DeepFeatureFlow, frames: Tensor, schedule: Schedule, key: KeyFrame | None, start: int
+) -> Iterator[_Part]:
+    """Flow for a batch of frames first; what lies behind a new key frame is found anew from it."""
+    done = 0
+    while done < len(frames):
+        rest = frames[done:]
+        if key is None:
+            key = _encoded(model, rest[:1], start + done)
+            yield _Part(key.frame, key.features, key, True)
+            done += 1
+            continue
+        some = rest[: batch_size(rest)]
+        flow = model.find_flow(key.prepared(model, len(some)), some)
+        features = model.carry(key.repeated(len(some)), flow)
+        sure = model.confidence(features) if "confidence" in schedule.wants else None
+        served = served_frames(schedule, model, some, start + done, key.as_last(), flow, sure)
+        if served:
+            yield _Part(some[:served], _first_rows(features, served), key, False)
+        done += served
+        if served < len(some):
+            key = None
+
+
+def _first_rows(features: Features, count: int) -> Features:
+    return on_levels(lambda level: level[:count], features)
+
+
+def _encoded(model: DeepFeatureFlow, frame: Tensor, index: int) -> KeyFrame:
+    return KeyFrame(frame, model.encode(frame), index)
+
+
+def recognize_interval(
+    model: DeepFeatureFlow, frames: Tensor, size: tuple[int, int] | None = None
+) -> Predictions:
+    """A key frame and the frames it serves (n, 3, H, W), n >= 1, in one call.
+
+    Raises:
+        ValueError: Features are not finite.
+    """
+    found = recognize_frames(model, frames, FixedSchedule(len(frames)), size=size)
+    found.check()
+    return found.predictions
 
 
 def stream(
@@ -69,47 +224,14 @@ def stream(
     """Live: one frame (1, 3, H, W) in, one result out."""
     key: KeyFrame | None = None
     for index, frame in enumerate(frames):
-        if schedule.is_key(index, frame) or key is None:
-            key, predictions = encode_key_frame(model, frame, size)
-        else:
-            predictions = recognize(model, key, frame, size)
-        yield predictions
-
-
-def recognize_interval(
-    model: DeepFeatureFlow, frames: Tensor, size: tuple[int, int] | None = None
-) -> Predictions:
-    """Throughput: a key frame and the frames it serves (n, 3, H, W), n >= 1, in one call.
-
-    Raises:
-        ValueError: Features are not finite, so that no result would mean anything.
-    """
-    key, first = encode_key_frame(model, frames[:1], size)
-    found, sums = [first], [key.features.sum(dtype=torch.float32)]
-    for some in frames[1:].split(batch_size(frames)) if len(frames) > 1 else ():
-        features = _propagate(model, key, some)
-        found.append(_predict(model, features, some, size))
-        sums.append(features.sum(dtype=torch.float32))  # not finite where a feature is not
-    # after all of the interval: asking a device for a number waits for what it has to do
-    if not torch.stack(sums).isfinite().all():
-        raise ValueError(
-            f"features became NaN or infinite (in {key.features.dtype}), so nothing is recognised "
-            "by them: numbers too large for 16-mixed want --precision bf16-mixed or 32-true, and "
-            "where that is set, other weights"
-        )
-    return {name: torch.cat([one[name] for one in found]) for name in first}
+        recognized = recognize_frames(model, frame, schedule, key, index, size)
+        key = recognized.last
+        yield recognized.predictions
 
 
 def batch_size(frames: Tensor) -> int:
     """How many of the frames (n, 3, H, W) are best taken at once on their device."""
     return CPU_BATCH if frames.device.type == "cpu" else len(frames)
-
-
-def _propagate(
-    model: DeepFeatureFlow, key: KeyFrame, frames: Tensor, mode: Propagation = "full"
-) -> Tensor:
-    n = len(frames)
-    return model.propagate(key.features.expand(n, -1, -1, -1), key.prepared(model, n), frames, mode)
 
 
 def size_of(images: Tensor) -> tuple[int, int]:
@@ -119,7 +241,7 @@ def size_of(images: Tensor) -> tuple[int, int]:
 
 
 def _predict(
-    model: DeepFeatureFlow, features: Tensor, frames: Tensor, size: tuple[int, int] | None
+    model: DeepFeatureFlow, features: Features, frames: Tensor, size: tuple[int, int] | None
 ) -> Predictions:
     frame = size_of(frames)
     return model.predict(features, size or frame, frame)

@@ -16,7 +16,7 @@ from dff.inference.recognizer import (
     recognize_interval,
     size_of,
 )
-from dff.models.dff import DeepFeatureFlow, warp_and_scale
+from dff.models.dff import DeepFeatureFlow
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,12 @@ def measure_parts(
     size = size_of(key)
     features = model.encode(key)
     prepared = model.prepare(key)
-    flow, scale = model.flow_network(current, prepared)
+    flow = model.find_flow(prepared, current)
     deep = model.tail(features)
     parts: dict[str, Callable[[], object]] = {
         "feature network": lambda: model.encode(key),
-        "flow network": lambda: model.flow_network(current, prepared),
-        "warp and scale": lambda: warp_and_scale(features, flow, scale),
+        "flow network": lambda: model.find_flow(prepared, current),
+        "warp and scale": lambda: model.carry(features, flow),
         "tail": lambda: model.tail(features),
         **{
             f"head, {name}": partial(head.predict, deep, size, size)

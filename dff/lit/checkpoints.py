@@ -1,11 +1,11 @@
 """Checkpoints: the newest of a run, and a model or its flow from a file."""
 
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import nn
 
+from dff.inference.model import classical_flow_network, read_checkpoint
 from dff.lit.module import LitDFF
 from dff.models import build
 from dff.models.weights.files import check_finite, read_torch
@@ -43,44 +43,24 @@ def load_model(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is no checkpoint of LitDFF, its weights are not finite, or the flow is
-            not made by hand.
+            no classical one.
     """
-    classical = get_args(build.ClassicalFlowName)
-    if flow_network is not None and flow_network not in classical:
-        raise ValueError(
-            f"flow network {flow_network!r} in place of the trained one: wanted one that has "
-            f"nothing to learn, {', '.join(classical)}"
-        )
-    file = Path(file)
+    flow = None if flow_network is None else classical_flow_network(flow_network)
     cure = "give a checkpoint that dff fit wrote for a LitDFF model"
-    convert = (
-        f"it has no settings of a model; dff convert {file} model.ckpt makes a "
-        "checkpoint of the official detection model, and --model.weights of dff fit begins "
-        "a training from it"
-    )
-    checkpoint = read_torch(file, "a checkpoint", cure, convert)
-    settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
-    if not isinstance(settings, dict) or "feature_network" not in settings:
-        kind = (
-            "a flow network's checkpoint"
-            if isinstance(settings, dict) and "flow_network" in settings
-            else "no checkpoint of this project"
-        )
-        raise ValueError(f"{file} is {kind}: {cure}")
-    settings = {k: v for k, v in settings.items() if not k.startswith("_")}
+    checkpoint = read_checkpoint(file)
+    settings = checkpoint["hyper_parameters"]
     # The files that training began with need not be here: the checkpoint has their successors.
     settings |= {"weights": None, "flow_weights": None}
     try:
         module = kind(**settings)
         module.on_load_checkpoint(checkpoint)
-        check_finite(checkpoint["state_dict"], file)
         module.load_state_dict(checkpoint["state_dict"])
     except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"{file} does not fit this version of the model ({str(error).splitlines()[0]}): {cure}"
         ) from error
-    if flow_network is not None:
-        module.model.flow_network = build.flow_network(flow_network)
+    if flow is not None:
+        module.model.use_flow(flow)
         module.hparams.flow_network = flow_network  # what is saved from here on is another model
     return module.eval()
 
@@ -113,19 +93,18 @@ def check_continued(file: str | Path, model: str) -> tuple[int, int]:
 
 
 def load_flow_network(
-    name: build.FlowNetworkName, source: str | Path, feature_channels: int = 1
+    name: build.FlowNetworkName, source: str | Path
 ) -> tuple[nn.Module, WeightReport]:
-    """A trained flow network by itself, in eval mode; its scale field is 1.
+    """A trained flow network by itself, in eval mode.
 
     Args:
         name: Of the flow network.
         source: A checkpoint of LitFlow or LitDFF, or a file of weights; see `load_weights`.
-        feature_channels: Of the scale field.
 
     Raises:
         ValueError: There is no such flow network, or the file is of another one.
         FileNotFoundError: There is no such file.
     """
-    network = build.flow_network(name, feature_channels)
-    report = load_weights(network, source, keep=("scale",))
+    network = build.flow_network(name)
+    report = load_weights(network, source)
     return network.to(memory_format=torch.channels_last).eval(), report

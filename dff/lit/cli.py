@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from dff import configs
+from dff.inference.deploy.precision import usable_precision
 from dff.lit import (
     flow,  # noqa: F401  (so short names resolve)
     module,  # noqa: F401  (so short names resolve)
@@ -26,7 +27,6 @@ from dff.lit.divergence import StopsAtNaN
 from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.wandb_logger import logged_in
-from dff.lit.precision import usable_precision
 from dff.lit.progress import Throughput
 from dff.lit.visualization.panels import Panels
 

@@ -7,13 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dff.inference.recognizer import size_of
 from dff.lit import optimizers
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.gaps import (
     SPEEDS,
     GapEndPointError,
     SpeedEndPointError,
-    flow_in_image_pixels,
+    dense_flow,
+    flow_of_cells,
     owned_by_rank,
 )
 from dff.models import build
@@ -76,10 +78,8 @@ class LitFlow(optimizers.ClipsGradients):
                 f"level_weights has {len(self.level_weights)} numbers: wanted one for each of the "
                 "5 prediction layers, coarse to fine"
             )
-        # The scale field belongs to Deep Feature Flow's features; here it has one idle channel.
-        self.flow_network = build.flow_network(flow_network, feature_channels=1)
+        self.flow_network = build.flow_network(flow_network)
         self.flow_network.to(memory_format=torch.channels_last)
-        optimizers.freeze(self.flow_network, {"decoder.scale": 0.0})
 
     def setup(self, stage: str) -> None:
         """Checks that the data is what the loss needs, and loads weights where training begins.
@@ -96,11 +96,13 @@ class LitFlow(optimizers.ClipsGradients):
             self.error = GapEndPointError(self.val_gaps)
             self.speed_error = SpeedEndPointError()
         if stage == "fit" and self.hparams.flow_weights and not self.trainer.ckpt_path:
-            self.print(load_weights(self.flow_network, self.hparams.flow_weights, keep=("scale",)))
+            self.print(load_weights(self.flow_network, self.hparams.flow_weights))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes weights as they are called without torch.compile."""
-        checkpoint["state_dict"] = plain_names(checkpoint["state_dict"])
+        """Takes weights as they are called today, and without torch.compile."""
+        state = plain_names(checkpoint["state_dict"])
+        # an idle scale layer, which an earlier version gave a flow network by itself
+        checkpoint["state_dict"] = {n: v for n, v in state.items() if "scale_layers." not in n}
 
     def configure_optimizers(self) -> dict[str, Any]:
         """As LitDFF."""
@@ -137,9 +139,9 @@ class LitFlow(optimizers.ClipsGradients):
         Returns:
             Whether all flow is finite, a scalar.
         """
-        flow, _ = self.flow_network(batch["current"], batch["key"])
-        sizes = batch["current"].shape[-2:], batch["flow"].shape[-2:]
-        flow = flow_in_image_pixels(flow, *sizes)
+        found = self.flow_network(batch["current"], batch["key"]).field
+        frame, size = size_of(batch["current"]), size_of(batch["flow"])
+        flow = dense_flow(flow_of_cells(found, self.flow_network.stride, frame), frame, size)
         kept = owned_by_rank(batch["index"], self.global_rank, self.trainer.world_size)
         counted = flow[kept], batch["flow"][kept], batch["flow_known"][kept]
         self.error.update(*counted, batch["gap"][kept])

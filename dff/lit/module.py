@@ -1,30 +1,34 @@
 """LitDFF: Deep Feature Flow in training, validation and prediction."""
 
-import time
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dff.data.video.clips import Clip
 from dff.inference.accuracy.average_precision import BoxMetric
 from dff.inference.deploy.deployment import deploy
-from dff.inference.recognizer import recognize_interval
+from dff.inference.deploy.precision import dtype_of
+from dff.inference.engine import Engine, Result
 from dff.inference.tasks.choice import DEFAULT, tasks_of
 from dff.lit import optimizers
 from dff.lit.metrics.accuracy import GapAccuracy, mean_of, truth_size
 from dff.lit.metrics.gaps import owned_by_rank
 from dff.models import build
+from dff.models.backbones.timm import TimmFeatures
 from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
 from dff.models.weights.files import plain_names
 from dff.models.weights.load import load_heads, load_weights
+from dff.models.weights.pretrained import load_feature_network
 
 
 class LitDFF(optimizers.ClipsGradients):
     """The joint loss over all heads on the current frame, back through all networks.
 
     Args:
-        feature_network: Name of the feature network.
+        feature_network: resnet18, resnet34, resnet50 or resnet101 as in the paper, or timm:NAME for
+            any network of timm.
         flow_network: Name of the flow network, or of a classical flow, which learns nothing.
         feature_channels: Channels of the features (the paper: 1024).
         heads: Task -> weight of its loss.
@@ -38,10 +42,11 @@ class LitDFF(optimizers.ClipsGradients):
         batch_norm: "frozen": statistics as loaded, for pre-trained weights; "trained": from
             scratch.
         normalization: Input convention, the official code's or torchvision's.
-        weights: Pre-trained feature network: a file, or "torchvision:NAME"; None stays random. A
-            head that the file holds too, for as many classes, is taken with it.
+        weights: Pre-trained feature network: a file, "torchvision:NAME", or "timm" for what timm
+            downloads for its network; None stays random. A head that the file holds too, for as
+            many classes, is taken with it.
         flow_weights: Pre-trained flow network: a checkpoint of LitFlow, or a file that
-            `load_weights` takes; None stays random. The scale layer always starts at weights 0,
+            `load_weights` takes; None stays random. The scale layers always start at weights 0,
             bias 1.
         optimizer: "sgd" or "adam" with `milestones`, or "adamw" with one cycle.
         lr: Learning rate.
@@ -51,11 +56,13 @@ class LitDFF(optimizers.ClipsGradients):
         decay: Factor of the learning rate at each of the milestones.
         lr_factors: Part -> factor of the learning rate ("flow_network", "feature_network.layer1",
             ...); 0 freezes it.
+        layer_decay: Factor of the learning rate from each block of a transformer to the one before
+            it, such as 0.8; None trains all of them alike.
     """
 
     def __init__(
         self,
-        feature_network: build.FeatureNetworkName = "resnet101",
+        feature_network: str = "resnet101",
         flow_network: build.FlowName = "flownet",
         feature_channels: int = 1024,
         heads: dict[str, float] | None = None,
@@ -76,18 +83,13 @@ class LitDFF(optimizers.ClipsGradients):
         milestones: list[int] | None = None,
         decay: float = 0.1,
         lr_factors: dict[str, float] | None = None,
+        layer_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.loss_weights = dict(heads or DEFAULT)
         self.tasks = self.make_tasks()
-        features = build.feature_network(
-            feature_network,
-            feature_channels,
-            stride_in=stride_in,
-            batch_norm=batch_norm,
-            normalization=normalization,
-        )
+        features = build.whole_feature_network(self.hparams)
         # Loaded before the split, where names are still those of the files; a run that goes on
         # from a checkpoint, or reloads one, has no need of the file.
         self._features = [features] if weights else []
@@ -95,9 +97,10 @@ class LitDFF(optimizers.ClipsGradients):
         self.model = build.deep_feature_flow(features, flow_network, tasks, task_layers)
         # bf16 on a CPU, and tensor cores, are fast in this layout alone; frames come in it too.
         self.model.to(memory_format=torch.channels_last)
-        self._deployed: list[DeepFeatureFlow] = []  # in a list, so that no checkpoint holds it
+        self._engine: list[Engine] = []  # in a list, so that no checkpoint holds its model
         self.compiles = False  # whether prediction goes through torch.compile
         self.frozen = optimizers.freeze(self.model, lr_factors or {})
+        self._decays = layer_decays(features, layer_decay)
         self.train()  # the trainer keeps the modes that it finds
 
     # ----------------------------------------------------------------- set-up
@@ -119,15 +122,11 @@ class LitDFF(optimizers.ClipsGradients):
             self.accuracy = GapAccuracy(self.tasks, self.val_gaps)
         if stage == "fit" and not self.trainer.ckpt_path:
             for features in self._features:
-                self.print(load_weights(features, self.hparams.weights))
+                self.print(load_feature_network(features, self.hparams.weights))
                 heads = load_heads(self.model.heads, self.hparams.weights)
                 self.print(f"heads from the same file: {', '.join(heads) or 'none'}")
             if self.hparams.flow_weights:
-                # A scale field trained for other features would not be 1 here.
-                report = load_weights(
-                    self.model.flow_network, self.hparams.flow_weights, keep=("scale",)
-                )
-                self.print(report)
+                self.print(load_weights(self.model.flow_network, self.hparams.flow_weights))
         self._features = []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -150,7 +149,7 @@ class LitDFF(optimizers.ClipsGradients):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """SGD with steps or AdamW with one cycle, over the parts that are trained."""
-        return optimizers.configure_module(self, self.model)
+        return optimizers.configure_module(self, self.model, self._decays)
 
     # ------------------------------------------------------------------ steps
 
@@ -216,27 +215,31 @@ class LitDFF(optimizers.ClipsGradients):
                 )
 
     def on_predict_start(self) -> None:
-        """Prediction runs on a faster copy of the model."""
-        self._deployed = [self.deploy(self.trainer.precision, self.compiles)]
+        """Prediction runs on a faster copy of the model, by the schedule of the data."""
+        model = self.deploy(self.trainer.precision, self.compiles)
+        self._engine = [Engine(model, self.trainer.datamodule.schedule, self.device)]
 
     def deploy(self, precision: str, compiled: bool = False) -> DeepFeatureFlow:
         """The model rewritten for inference in one of Lightning's precisions; see `deploy`."""
         if precision.startswith("64"):
             return self.model
-        halves = {"bf16": torch.bfloat16, "16": torch.float16}
-        dtype = halves.get(precision.partition("-")[0], torch.float32)
-        return deploy(self.model, dtype, compiled)
+        return deploy(self.model, dtype_of(precision), compiled)
 
-    def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any] | None:
-        """Recognises one interval of a video; None where it could not be, and `error` says why."""
-        if batch["error"] is not None:
-            return None
-        started = time.perf_counter()
-        model = self._deployed[0] if self._deployed else self.model
-        try:
-            predictions = recognize_interval(model, batch["input"], batch["frames"].shape[-2:])
-        except ValueError as error:  # too small for the flow network: the next video may not be
-            batch["error"] = str(error)
-            return None
-        predictions = {name: value.cpu() for name, value in predictions.items()}
-        return {**predictions, "seconds": time.perf_counter() - started}
+    def predict_step(self, clip: Clip, batch_index: int) -> Result:
+        """What is found on the next clip of a video."""
+        return self._engine[0].step(clip)
+
+
+def layer_decays(features: nn.Module, decay: float | None) -> dict[str, float]:
+    """Factors of the learning rate of a feature network's parameters, by their names in a model.
+
+    Raises:
+        ValueError: The decay is out of its range, or the network is no transformer.
+    """
+    if decay is None:
+        return {}
+    if not 0 < decay <= 1:
+        raise ValueError(f"layer_decay {decay}: wanted a factor over 0 and up to 1, such as 0.8")
+    if not isinstance(features, TimmFeatures):
+        raise ValueError("layer_decay is for transformers of timm: leave it out")
+    return {f"feature_network.{name}": decay**depth for name, depth in features.depths()}

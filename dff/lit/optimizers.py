@@ -1,6 +1,7 @@
 """One optimiser for both kinds of training, with a learning-rate factor for each part."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -13,10 +14,19 @@ from dff.lit.sgd import SGD
 OptimizerName = Literal["sgd", "adam", "adamw"]
 
 
+SCALE_LAYERS, OLD_SCALE_LAYER = "scale_layers.0", "flow_network.decoder.scale"
+
+
 def lr_factor(name: str, factors: dict[str, float]) -> float:
-    """The factor of a parameter: that of its longest matching prefix, 1 where none matches."""
-    matching = [p for p in factors if name == p or name.startswith(p.rstrip(".") + ".")]
-    return factors[max(matching, key=len)] if matching else 1.0
+    """The factor of a parameter: that of its longest matching prefix, 1 where none matches.
+
+    The scale layers follow the flow network where no factor is given for them.
+    """
+    for called in (name, name.replace(SCALE_LAYERS, OLD_SCALE_LAYER)):
+        matching = [p for p in factors if called == p or called.startswith(p.rstrip(".") + ".")]
+        if matching:
+            return factors[max(matching, key=len)]
+    return 1.0
 
 
 def freeze(model: nn.Module, factors: dict[str, float]) -> list[nn.Module]:
@@ -35,6 +45,9 @@ def freeze(model: nn.Module, factors: dict[str, float]) -> list[nn.Module]:
         name: 0.0 for name, part in model.named_children() if next(part.parameters(), None) is None
     }
     for prefix in factors:
+        if prefix.startswith(OLD_SCALE_LAYER):
+            new = prefix.replace(OLD_SCALE_LAYER, SCALE_LAYERS)
+            rank_zero_warn(f"lr_factors: {prefix} is called {new} now; the old name still works")
         named = any(lr_factor(name, {prefix: 0.0}) == 0.0 for name in names)
         if not named and lr_factor(prefix, empty) != 0.0:
             parts = sorted({".".join(name.split(".")[:2]) for name in names})
@@ -90,6 +103,7 @@ def configure(
     factors: dict[str, float],
     total_steps: int,
     decay: float = 0.1,
+    layer_decays: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """SGD with steps, as the paper; Adam with steps, as FlowNet; AdamW with one cycle, if short.
 
@@ -106,6 +120,7 @@ def configure(
         factors: See `lr_factor`.
         total_steps: Length of AdamW's one cycle.
         decay: Factor of the learning rate at each milestone.
+        layer_decays: Parameter -> a further factor of its learning rate.
 
     Returns:
         What Lightning's `configure_optimizers` returns.
@@ -118,7 +133,8 @@ def configure(
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = lr_factor(name, factors), name.endswith("weight")
+            factor = lr_factor(name, factors) * (layer_decays or {}).get(name, 1.0)
+            key = factor, name.endswith("weight")
             groups.setdefault(key, []).append(parameter)
     settings = [
         {"params": p, "lr": lr * factor, "weight_decay": weight_decay if decays else 0.0}
@@ -149,7 +165,9 @@ def configure(
     return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def configure_module(module: L.LightningModule, network: nn.Module) -> dict[str, Any]:
+def configure_module(
+    module: L.LightningModule, network: nn.Module, layer_decays: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """`configure` with the settings that a LightningModule keeps and its trainer's length."""
     h = module.hparams
     length = module.trainer.estimated_stepping_batches  # infinite where only time ends it
@@ -163,6 +181,7 @@ def configure_module(module: L.LightningModule, network: nn.Module) -> dict[str,
         factors=h.get("lr_factors") or {},
         total_steps=-1 if math.isinf(length) else int(length),
         decay=h.decay,
+        layer_decays=layer_decays,
     )
 
 

@@ -1,11 +1,13 @@
 """The networks of the paper by name."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal, cast, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast, get_args
 
 from torch import nn
 
 from dff.models.backbones.resnet import Depth, Layers, ResNet, split
+from dff.models.backbones.timm import PREFIX as TIMM
+from dff.models.backbones.timm import TimmFeatures
 from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flow.classical import DISFlow, NoFlow
@@ -43,10 +45,47 @@ def feature_network(
     )
 
 
-def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn.Module:
-    """A flow network with a scale field of `feature_channels`, or a classical flow.
+def networks(settings: Mapping[str, Any], tasks: Sequence[Task]) -> DeepFeatureFlow:
+    """The networks of a model by its settings.
 
-    A classical flow has no parameters, and a scale field of ones with one channel.
+    Args:
+        settings: Of `LitDFF`, as a checkpoint has them; those that lack have its defaults.
+        tasks: Of the heads.
+    """
+    flow, layers = settings.get("flow_network", "flownet"), settings.get("task_layers", 1)
+    return deep_feature_flow(whole_feature_network(settings), flow, tasks, layers)
+
+
+def whole_feature_network(settings: Mapping[str, Any]) -> ResNet | TimmFeatures:
+    """The feature network of a model by its settings, before any of its layers become a tail.
+
+    Raises:
+        ImportError: It is one of timm, which is not installed.
+        ValueError: There is no such network.
+    """
+    name = settings.get("feature_network", "resnet101")
+    if name.startswith(TIMM):
+        return TimmFeatures(
+            name.removeprefix(TIMM),
+            settings.get("feature_channels", 1024),
+            batch_norm=settings.get("batch_norm", "frozen"),
+        )
+    known = get_args(FeatureNetworkName)
+    if name not in known:
+        raise ValueError(
+            f"feature network {name!r}: wanted one of {', '.join(known)}, or {TIMM}NAME for any "
+            "network of timm, such as timm:convnext_tiny"
+        )
+    wanted = ("stride_in", "batch_norm", "normalization")
+    return feature_network(
+        name,
+        settings.get("feature_channels", 1024),
+        **{name: settings[name] for name in wanted if name in settings},
+    )
+
+
+def flow_network(name: FlowName = "flownet") -> nn.Module:
+    """A flow network, or a classical flow, which has no parameters.
 
     Raises:
         ValueError: An unknown name.
@@ -60,12 +99,12 @@ def flow_network(name: FlowName = "flownet", feature_channels: int = 1024) -> nn
         kinds: dict[str, Callable[..., nn.Module]] = {"dis": DISFlow, "sift_flow": SIFTFlow}
         return kinds[kind](preset)
     if name == "flownet_inception":
-        return FlowNetInception(feature_channels)
-    return FlowNet(feature_channels, width={"flownet": 1.0, "flownet_half": 0.5}[name])
+        return FlowNetInception()
+    return FlowNet(width={"flownet": 1.0, "flownet_half": 0.5}[name])
 
 
 def deep_feature_flow(
-    features: ResNet,
+    features: ResNet | TimmFeatures,
     flow: FlowName,
     tasks: Sequence[Task],
     task_layers: TaskLayers = 1,
@@ -83,9 +122,8 @@ def deep_feature_flow(
     Raises:
         ValueError: `task_layers` is 0, and the tasks are others than one that can be cut.
     """
-    channels = features.out_channels
     if task_layers == 0:
-        parts = tasks[0].cut(channels) if len(tasks) == 1 else None
+        parts = tasks[0].cut(*features.channels) if len(tasks) == 1 else None
         if parts is None:
             raise ValueError(
                 f"task_layers 0 propagates the scores of the segmentation, and heads are "
@@ -93,8 +131,15 @@ def deep_feature_flow(
                 "more"
             )
         scores, head, number = parts
-        front = Layers({"0": features, "1": scores}, number)
-        return DeepFeatureFlow(front, flow_network(flow, number), {tasks[0].name: head})
-    heads = {task.name: task.head(channels) for task in tasks}
+        front = Layers({"0": features, "1": scores}, number, features.strides)
+        return DeepFeatureFlow(front, flow_network(flow), {tasks[0].name: head})
+    heads = {task.name: task.head(features.channels, features.strides) for task in tasks}
+    if task_layers == 1:
+        return DeepFeatureFlow(features, flow_network(flow), heads)
+    if not isinstance(features, ResNet):
+        raise ValueError(
+            f"task_layers {task_layers} cuts a ResNet of the paper (its Table 5), and the feature "
+            f"network is {TIMM}{features.name}: take task_layers 1 or 0"
+        )
     front, tail = split(features, task_layers)
-    return DeepFeatureFlow(front, flow_network(flow, front.out_channels), heads, tail)
+    return DeepFeatureFlow(front, flow_network(flow), heads, tail)

@@ -8,47 +8,87 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
+
+STRIDE = 16
+"""Image pixels along a side of one feature pixel in the paper; other networks tell their own."""
+
+Features = Tensor | tuple[Tensor, ...]
+"""What a feature network gives: one map (B, C, h, w), or one for each of several levels."""
 
 
 class FeatureNetwork(Protocol):
-    """The expensive network, N_feat."""
+    """The expensive network, N_feat.
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Image (B, 3, H, W), RGB in [0, 1] -> features (B, C, H/16, W/16), rounded up."""
+    `channels` and `strides`: of each level, fine to coarse; (1024,) and (16,) in the paper. A level
+    has one pixel for `stride` x `stride` image pixels, rounded up at the border. A network that
+    resizes the image itself has a method `strides_for(size)` beside them, which gives the strides
+    (of rows, of columns) in the pixels of an image of this height and width.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __call__(self, image: Tensor) -> Features:
+        """Image (B, 3, H, W), RGB in [0, 1] -> its features; a tuple where there are levels."""
+
+
+class Flow(NamedTuple):
+    """What a flow network finds.
+
+    `field`: (B, 2, h, w) float32, from the current to the key frame, channel 0 = x, in image
+    pixels. `context`: a map (B, M, h, w) that a scale field can be read from, None where there is
+    none. `size`: height and width of the frames, which `DeepFeatureFlow` fills in.
+    """
+
+    field: Tensor
+    context: Tensor | None = None
+    size: tuple[int, int] | None = None
+
+
+class PreparedKey(NamedTuple):
+    """A key frame as a flow network takes it soonest: what it makes of that frame alone."""
+
+    shape: torch.Size
+    """Of the key frame: (B, 3, H, W)."""
+    part: Tensor
+    """(B, ., ., .)."""
 
 
 class FlowNetwork(Protocol):
-    """Flow, and a field that warped features are multiplied by.
+    """Finds the flow between two frames; a classical algorithm serves as well.
 
-    With `prepare(key)` it makes something of the key frame alone, and takes that in its place.
+    `stride`: image pixels along a side of one pixel of the flow. `context_channels`: M of `Flow`, 0
+    where there is no context. With `prepare(key)` it makes something of the key frame alone, and
+    takes that in its place.
     """
 
-    def __call__(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow (B, 2, h, w) and scale field (B, C or 1, h, w).
+    stride: int
+    context_channels: int
 
-        The flow is that from the current to the key frame, channel 0 = x, in feature pixels.
-        """
+    def __call__(self, current: Tensor, key: Tensor) -> Flow:
+        """Frames (B, 3, H, W), RGB in [0, 1]."""
 
 
 class Head(Protocol):
     """A task network, N_task; it never sees which frame its features came from."""
 
-    def __call__(self, features: Tensor) -> Any:
-        """Its layers alone, which `complexity` counts; features (B, C, h, w)."""
+    def __call__(self, features: Features) -> Any:
+        """Its layers alone, which `complexity` counts."""
 
-    def loss(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss(self, features: Features, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parts of the loss, scalars to be summed; one of them is `train/loss_NAME` in the log.
 
         Even over nothing a part is computed from the features: DDP wants each gradient each step.
         `targets` is a batch of pairs, see `Pair` in `dff.data.samples`.
         """
 
-    def predict(self, features: Tensor, size: tuple[int, int], frame: tuple[int, int]) -> Tensor:
+    def predict(self, features: Features, size: tuple[int, int], frame: tuple[int, int]) -> Tensor:
         """The result of each image, (B, ...).
 
         Args:
-            features: (B, C, h, w).
+            features: Of the images, (B, C, h, w) or a tuple of levels.
             size: Height and width of the images that the results are for.
             frame: Those of the frames that the networks saw, resized from these images.
         """
@@ -106,14 +146,30 @@ class Panel(NamedTuple):
     boxes: Mapping[str, Mapping[str, list[list[float]]]] = {}
 
 
+class FramesOfVideo(Protocol):
+    """Consecutive frames of a video, such as a `Clip` of `dff.data.video.clips`."""
+
+    @property
+    def start(self) -> int:
+        """Number of the first one in its video, from 0."""
+
+    @property
+    def times(self) -> Sequence[float]:
+        """When each is shown, in seconds after the video's first one."""
+
+    @property
+    def frame_names(self) -> Sequence[str] | None:
+        """Names of the images without suffix, where the video is a folder."""
+
+
 class ResultFiles(Protocol):
     """The files of one task and one video.
 
     They are in a folder of their own until the video is finished, and move to the others with it.
     """
 
-    def write(self, interval: Mapping[str, Any], found: Tensor) -> None:
-        """Adds the results (n, ...) of the frames of an `Interval` (`dff.data.samples`)."""
+    def write(self, clip: FramesOfVideo, found: Tensor) -> None:
+        """Adds the results (n, ...) of consecutive frames."""
 
     def close(self) -> None:
         """Writes what is left; from here on the files are whole."""
@@ -137,8 +193,8 @@ class Task(Protocol):
     suffixes: tuple[str, ...] = ()
 
     @abstractmethod
-    def head(self, channels: int) -> nn.Module:
-        """A `Head` for features of so many channels."""
+    def head(self, channels: tuple[int, ...], strides: tuple[int, ...]) -> nn.Module:
+        """A `Head` for the features of a `FeatureNetwork` with these `channels` and `strides`."""
 
     @abstractmethod
     def accuracy(self, gaps: Sequence[int]) -> Accuracy:
@@ -168,6 +224,14 @@ class Task(Protocol):
         """Draws results (n, ...) with at least that score on pictures (n, H, W, 3) uint8."""
         return pictures
 
+    def as_targets(self, found: Tensor) -> dict[str, Tensor]:
+        """Results (B, ...) as the targets of a batch, to tell how far other results agree."""
+        raise NotImplementedError(f"the task {self.name} cannot compare results with results")
+
+    def as_arrays(self, found: Tensor) -> Any:
+        """The result (...) of one frame, on the CPU, as a person would want it in Python."""
+        return found.numpy()
+
     def panel(self, picture: Tensor, found: Tensor, batch: Mapping[str, Tensor]) -> Panel:
         """Result (...) and truth of a batch of one pair; `picture` is its current frame.
 
@@ -182,3 +246,18 @@ class Task(Protocol):
         "cityscapes"; "none" wants no pictures.
         """
         return None
+
+
+def only_level(task: str, channels: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
+    """Channels and stride of the features of a feature network, for a head that takes one level.
+
+    Raises:
+        ValueError: There are several levels.
+    """
+    if len(channels) != 1:
+        raise ValueError(
+            f"the feature network gives {len(channels)} levels (strides "
+            f"{', '.join(map(str, strides))}), and the head of {task} takes one: join them in the "
+            "feature network, or give a head that takes levels"
+        )
+    return channels[0], strides[0]

@@ -1,21 +1,53 @@
 """Which frames of a video are key frames."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
+Wanted = Literal["frame", "flow", "difference", "confidence"]
+"""What a schedule may look at beside numbers; see `Evidence`."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a schedule may decide by; only what it wants is there, and costs anything.
+
+    Attributes:
+        index: Number of the frame in its video, from 0.
+        since_key: Frames since the last key frame, 1 for the frame after it; 0 for the first frame
+            of a video, which is a key frame whatever the schedule says.
+        frame: For "frame": the frame as the networks see it, (1, 3, H, W), RGB in [0, 1].
+        key_frame: For "frame": the last key frame likewise; None for the first frame.
+        flow: For "flow": from this frame to the key frame, (1, 2, h, w) in image pixels.
+        difference: For "difference": mean absolute difference of the frame and the key frame warped
+            onto it, 0 to 1, where the key frame shows what the frame shows.
+        confidence: For "confidence": how sure the task networks are of the propagated result, 0 to
+            1, the least of them.
+    """
+
+    index: int
+    since_key: int
+    frame: Tensor | None = None
+    key_frame: Tensor | None = None
+    flow: Tensor | None = None
+    difference: float | None = None
+    confidence: float | None = None
+
 
 class Schedule(Protocol):
-    """Decides, frame by frame, where a new key frame is taken."""
+    """Decides, frame by frame, where a new key frame is taken.
 
-    def is_key(self, index: int, frame: Tensor) -> bool:
-        """Says whether a frame is a key frame; the first frame of a video (index 0) must be.
+    It keeps nothing between calls, so that one schedule serves many videos at the same time.
+    """
 
-        Args:
-            index: Number of the frame in its video, from 0.
-            frame: The frame itself, (1, 3, H, W), for schedules that look at it.
-        """
+    @property
+    def wants(self) -> frozenset[Wanted]:
+        """What it looks at; a key frame that is asked for after its flow was found costs both."""
+        ...
+
+    def is_key(self, evidence: Evidence) -> bool:
+        """Says whether a frame is a key frame."""
         ...
 
 
@@ -24,6 +56,7 @@ class FixedSchedule:
     """One key frame in every `key_duration` frames (the paper's schedule; l in Eq. 7)."""
 
     key_duration: int
+    wants: frozenset[Wanted] = frozenset()
 
     def __post_init__(self) -> None:
         if self.key_duration < 1:
@@ -32,6 +65,6 @@ class FixedSchedule:
                 "(1 runs the feature network on every frame; the paper uses 5 and 10)"
             )
 
-    def is_key(self, index: int, frame: Tensor) -> bool:
+    def is_key(self, evidence: Evidence) -> bool:
         """Every `key_duration`-th frame, whatever it shows."""
-        return index % self.key_duration == 0
+        return evidence.index % self.key_duration == 0

@@ -5,6 +5,7 @@ import torch
 from networks import SIZE, frames, small_model
 
 from dff.inference.recognizer import recognize_interval, stream
+from dff.models.contracts import Flow
 from dff.models.schedule import FixedSchedule
 
 
@@ -110,7 +111,7 @@ def test_features_that_are_no_numbers_are_told_and_not_recognised(video, where, 
 
 
 def _with(out, value):
-    """One feature, or one number of a scale field, becomes `value`."""
-    changed = (out[1] if isinstance(out, tuple) else out).clone()
+    """One feature, or one number that the scale field is read from, becomes `value`."""
+    changed = (out.context if isinstance(out, Flow) else out).clone()
     changed[-1, 0, 0, 0] = value
-    return (out[0], changed) if isinstance(out, tuple) else changed
+    return Flow(out.field, changed) if isinstance(out, Flow) else changed

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from dff.data.video.sources import find_videos
 from dff.data.video.writer import VideoWriter
 from dff.inference.results.detection_files import DetectionFiles
 from dff.inference.results.drawing import draw_boxes
+from dff.inference.results.writer import ResultWriter
 from dff.inference.tasks.detection import Detection
 from dff.lit.datamodules.datasets import ImageNetVID, Videos
 from dff.lit.evaluation.predictor import VideoPredictor, table
 from dff.lit.metrics.accuracy import GapAccuracy
 from dff.lit.writer import PredictionWriter
+from dff.models.schedule import FixedSchedule
 
 SMALL_HEAD = {"anchor_scales": [1, 2, 4], "pre_nms": 200, "proposals": 20, "max_detections": 10}
 
@@ -65,10 +68,11 @@ def test_predict_writes_boxes_in_both_formats(joint_module, trainer, tmp_path):
             video.write(np.full((64, 96, 3), shade, np.uint8))
     module = joint_module()
     module.model.heads["detection"].score_threshold = 0.0  # an untrained head is sure of nothing
-    writer = PredictionWriter(tmp_path, {}, threshold=0.0)
+    writer = ResultWriter(tmp_path, module.tasks, {}, threshold=0.0)
     found = find_videos([str(tmp_path / "video.mp4")])
     found = [replace(found[0], name="a")]
-    trainer(callbacks=[writer]).predict(module, Videos(found, 5), return_predictions=False)
+    data = Videos(found, FixedSchedule(5))
+    trainer(callbacks=[PredictionWriter(writer)]).predict(module, data, return_predictions=False)
     assert not writer.failed
     boxes = json.loads((tmp_path / "a.boxes.json").read_text())
     lines = (tmp_path / "a.boxes.txt").read_text().splitlines()
@@ -84,8 +88,8 @@ def test_predict_writes_boxes_in_both_formats(joint_module, trainer, tmp_path):
 
 def test_an_aborted_video_leaves_no_boxes(tmp_path):
     files = DetectionFiles(tmp_path, "a")
-    interval = {"start": 0, "times": [0.0]}
-    files.write(interval, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0], [0, 0, 0, 0, 0, -1]]]))
+    clip = SimpleNamespace(start=0, times=[0.0], frame_names=None)
+    files.write(clip, torch.tensor([[[1.0, 2, 3, 4, 0.9, 0], [0, 0, 0, 0, 0, -1]]]))
     files.abort()
     assert not list(tmp_path.iterdir())
     files = DetectionFiles(tmp_path, "b")

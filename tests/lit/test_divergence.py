@@ -125,8 +125,8 @@ def test_weights_that_are_not_finite_to_begin_with_are_named(
 ):
     module = small_module()
     with torch.no_grad():
-        module.model.flow_network.decoder.scale.bias.fill_(math.nan)
-    with pytest.raises(FloatingPointError, match=r"not finite before it \(flow_network\.decoder\)"):
+        module.model.scale_layers[0].bias.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match=r"not finite before it \(scale_layers\.0\)"):
         fit(module, small_streets(), trainer, tmp_path)
     assert not list(tmp_path.glob("*.ckpt"))
 
@@ -175,7 +175,7 @@ def test_no_checkpoint_holds_what_is_not_finite(small_module, small_streets, tra
     run = fit(module, small_streets(), trainer, tmp_path, max_steps=1)
     before = (tmp_path / "last.ckpt").read_bytes()
     with torch.no_grad():
-        module.model.flow_network.decoder.scale.bias.fill_(math.inf)
+        module.model.scale_layers[0].bias.fill_(math.inf)
     keeper = next(c for c in run.callbacks if isinstance(c, Checkpoints))
     with pytest.raises(FloatingPointError, match="weights after step 1 are not finite"):
         keeper._save_checkpoint(run, str(tmp_path / "last.ckpt"))

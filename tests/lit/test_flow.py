@@ -111,9 +111,10 @@ def test_weights_of_other_code_are_taken_but_for_the_scale_layer(
     small_module, small_streets, trainer, tmp_path
 ):
     torch.manual_seed(8)
-    source = FlowNet(16, width=0.5)
-    torch.nn.init.normal_(source.decoder.scale.weight)
+    source = FlowNet(width=0.5)
     state = source.state_dict()
+    state["decoder.scale.weight"] = torch.randn(16, source.context_channels, 1, 1)
+    state["decoder.scale.bias"] = torch.randn(16)
     mega = NAMINGS[2]
     names = {
         f"flownet.{t}.{k}": state[f"{o}.{k}"]
@@ -130,8 +131,8 @@ def test_weights_of_other_code_are_taken_but_for_the_scale_layer(
         swapped = source.encoder.conv1.weight[:, [2, 1, 0, 5, 4, 3]]  # MEGA takes BGR
         assert torch.equal(taken.encoder.conv1.weight, swapped)
         assert torch.equal(taken.decoder.flow.bias, source.decoder.flow.bias)
-        assert taken.decoder.scale.weight.abs().max() == 0
-        assert (taken.decoder.scale.bias == 1).all()
+    scale = whole.model.scale_layers[0]
+    assert scale.weight.abs().max() == 0 and (scale.bias == 1).all()
 
 
 def test_flow_is_drawn_beside_the_truth_after_each_validation(

@@ -4,8 +4,10 @@ import lightning as L
 import pytest
 import torch
 
+from dff.inference.engine import Engine
 from dff.lit.flow import LitFlow, cell_means, weighted_error
 from dff.lit.module import LitDFF
+from dff.models.schedule import FixedSchedule
 
 
 def test_training_lowers_the_loss_and_logs_its_parts(small_module, small_streets, trainer):
@@ -52,19 +54,19 @@ def test_prediction_runs_on_a_rewritten_copy(small_module):
         model = module.deploy(precision)
         with torch.inference_mode():
             assert model.encode(torch.rand(1, 3, 64, 96)).dtype == dtype
-    module._deployed = [model]
-    assert not [name for name in module.state_dict() if "_deployed" in name]
+    module._engine = [Engine(model, FixedSchedule(2))]
+    assert not [name for name in module.state_dict() if "_engine" in name]
 
 
 def test_a_factor_of_0_freezes_weights_and_statistics(small_module, small_streets, trainer):
-    module = small_module(lr_factors={"feature_network": 0.0, "flow_network.decoder.scale.bias": 0})
+    module = small_module(lr_factors={"feature_network": 0.0, "scale_layers.0.bias": 0})
     before = {k: v.clone() for k, v in module.model.state_dict().items()}
     trainer(max_steps=2, limit_val_batches=0).fit(module, small_streets(gaps=(1, 4)))
     after = module.model.state_dict()
     still = {k for k in before if torch.equal(before[k], after[k])}
     assert {k for k in before if k.startswith("feature_network.")} <= still
-    assert "flow_network.decoder.scale.bias" in still
-    assert "flow_network.decoder.scale.weight" not in still
+    assert "scale_layers.0.bias" in still
+    assert "scale_layers.0.weight" not in still
     assert "heads.segmentation.scores.weight" not in still
 
 
@@ -96,12 +98,10 @@ def test_flow_pre_training_learns_and_hands_over_all_but_the_scale_field(
     data = small_streets(with_flow=True, gaps=(1, 4), val_gaps=[4])
     flow, run = LitFlow("flownet_half", lr=1e-3, object_weight=5, soften=8), trainer(max_steps=10)
     first = trainer().validate(flow, data, verbose=False)[0]
-    scale = flow.flow_network.decoder.scale.weight.clone()
     run.fit(flow, data)
     last = run.validate(flow, data, verbose=False)[0]
     assert last["val/epe_gap_4"] != first["val/epe_gap_4"]
     assert last["val/epe_zero"] == first["val/epe_zero"] > 0
-    assert torch.equal(scale, flow.flow_network.decoder.scale.weight)
 
     file = tmp_path / "flow.ckpt"
     run.save_checkpoint(file)
@@ -109,7 +109,8 @@ def test_flow_pre_training_learns_and_hands_over_all_but_the_scale_field(
     trainer(max_steps=1, limit_val_batches=0).fit(module, small_streets())
     taken = module.model.flow_network
     assert torch.equal(taken.encoder.conv3.weight, flow.flow_network.encoder.conv3.weight)
-    assert taken.decoder.scale.weight.abs().max() == 0 and (taken.decoder.scale.bias == 1).all()
+    scale = module.model.scale_layers[0]
+    assert scale.weight.abs().max() == 0 and (scale.bias == 1).all()
 
 
 def test_weighted_error_is_in_units_of_20_half_size_pixels():

@@ -32,7 +32,7 @@ def test_training_with_a_classical_flow_and_the_factors_of_a_flow_network(
     small_module, small_streets, trainer, tmp_path
 ):
     """The configs' factors for the flow network are no hindrance; its checkpoint loads."""
-    factors = {"flow_network": 0.1, "flow_network.decoder.scale": 0.02}
+    factors = {"flow_network": 0.1, "scale_layers": 0.02}
     module = small_module(flow_network="dis_fast", lr_factors=factors)
     before = {name: value.clone() for name, value in module.model.named_parameters()}
     run = trainer(max_steps=2, limit_val_batches=0)

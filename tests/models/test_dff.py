@@ -7,6 +7,7 @@ from torch import nn
 
 from dff.inference.tasks.choice import tasks_of
 from dff.models import build
+from dff.models.contracts import Flow
 from dff.models.dff import DeepFeatureFlow, warp_and_scale
 from dff.models.heads.segmentation import SegmentationHead
 from dff.models.warp import warp
@@ -15,11 +16,13 @@ from dff.models.warp import warp
 class ShiftByOne(nn.Module):
     """A classical flow: everything stands one feature pixel to the right in the key frame."""
 
+    stride, context_channels = 16, 0
+
     def forward(self, current, key):
         b, _, h, w = current.shape
         flow = torch.zeros(b, 2, h // 16, w // 16)
-        flow[:, 0] = 1
-        return flow, torch.ones(b, 16, h // 16, w // 16)
+        flow[:, 0] = 16  # image pixels
+        return Flow(flow)
 
 
 def test_a_row_of_gap_0_takes_the_key_frames_own_features():
@@ -96,7 +99,7 @@ def test_copy_does_not_run_the_flow_network():
 def test_the_feature_network_tells_the_channels_of_what_is_propagated(task_layers):
     model = small_model(task_layers).eval()
     features = model.encode(torch.rand(1, 3, 64, 64))
-    assert features.shape[1] == model.feature_network.out_channels
+    assert features.shape[1] == model.feature_network.channels[0]
 
 
 @pytest.mark.parametrize("task_layers", [21, 12, 5, 1])
@@ -130,7 +133,7 @@ def test_bfloat16_trains_with_flow_in_float32():
     model = small_model()
     with torch.autocast("cpu", torch.bfloat16):
         features = model(frames(2), frames(2, 2), torch.tensor([0, 5]))
-        flow, _ = model.flow_network(frames(2), frames(2, 2))
+        flow = model.flow_network(frames(2), frames(2, 2)).field
         loss = model.losses(features, {"mask": torch.zeros(2, *SIZE)})["segmentation"]
         loss = loss["segmentation"]
     assert flow.dtype == torch.float32 and loss.dtype == torch.float32

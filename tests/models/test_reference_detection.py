@@ -16,7 +16,6 @@ from small import SHARED
 
 from dff.lit.checkpoints import load_model
 from dff.models.backbones.resnet import MEAN_STD
-from dff.models.dff import DeepFeatureFlow
 from dff.models.heads.detection.boxes import base_anchors, clip, decode, encode, overlaps, suppress
 from dff.models.heads.detection.psroi import pool_regions, vote
 from dff.models.heads.detection.rfcn import (
@@ -194,7 +193,7 @@ def trained(networks, make_head):
     """
     expected = vectors("train_noneq")
     head = make_head()
-    model = DeepFeatureFlow(*(network.double() for network in networks), {})
+    model = networks[2].double()
     mean = torch.tensor(MEAN_STD["official"][0], dtype=torch.float64)
     model.feature_network.normalize.mean.copy_(mean.view(1, 3, 1, 1))
     key, current = (
@@ -207,6 +206,7 @@ def trained(networks, make_head):
     model.heads["detection"] = head
     ours = {name: p.grad for name, p in model.named_parameters()}
     model.zero_grad(set_to_none=True)
+    del model.heads["detection"]
     # They are the session's; fp64 held their fp32 weights exactly.
     model.float()
     return features.detach(), {k: v.item() for k, v in losses.items()}, ours

@@ -2,14 +2,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dff.models.warp import resize_flow, warp
+from dff.models import warp as module
+from dff.models.warp import flow_at_level, resample
+
+METHODS = ["grid_sample", "gather"]
 
 
-@pytest.fixture(params=[True, False], ids=["training", "inference"])
-def _both_ways(request):
-    """On a CPU, where no gradient is wanted, another way takes the same samples."""
-    with torch.set_grad_enabled(request.param):
-        yield
+@pytest.fixture(params=METHODS)
+def _both_ways(request, monkeypatch):
+    """Both methods take the same samples."""
+    monkeypatch.setattr("test_warp.METHOD", request.param)
+
+
+METHOD = "grid_sample"
+
+
+def warp(features, flow):
+    return module.warp(features, flow, METHOD)
 
 
 def constant_flow(features, x, y):
@@ -142,18 +151,60 @@ def test_memory_format_is_kept(memory_format):
 
 
 def test_a_flow_of_another_size_is_refused_with_the_cure():
-    with pytest.raises(ValueError, match=r"\(1, 2, 4, 4\).*\(1, 2, 8, 8\).*resize_flow"):
+    with pytest.raises(ValueError, match=r"\(1, 2, 4, 4\).*\(1, 2, 8, 8\).*flow_at_level"):
         warp(torch.zeros(1, 3, 8, 8), torch.zeros(1, 2, 4, 4))
 
 
-def test_resized_flow_points_to_the_same_place():
+def test_flow_at_a_level_points_to_the_same_place():
     flow = torch.empty(1, 2, 64, 96)
     flow[:, 0], flow[:, 1] = 32, -16
-    small = resize_flow(flow, (4, 12))
+    small = flow_at_level(flow, 1, (16, 8), (4, 12))
     assert small.shape == (1, 2, 4, 12)
     assert torch.allclose(small[:, 0], torch.tensor(4.0))
     assert torch.allclose(small[:, 1], torch.tensor(-1.0))
-    assert torch.equal(resize_flow(flow, (64, 96)), flow)
+    assert torch.equal(flow_at_level(flow, 1, 1, (64, 96)), flow)
+
+
+@pytest.mark.parametrize(
+    ("stride", "new", "size"),
+    [
+        (16, 8, (75, 125)),
+        (16, 14, (43, 72)),
+        (16, 32, (19, 32)),
+        (2, 16, (38, 63)),
+        (16, 16, (38, 63)),
+        (16, (7.5, 6.25), (80, 160)),  # of an image that the network resizes
+    ],
+)
+def test_resampled_pixels_keep_their_place_in_the_image(stride, new, size):
+    """The map tells the place of each of its pixels; at another stride it tells theirs."""
+    height, width = (-(-side // stride) for side in (600, 1000))
+    columns = (torch.arange(width) + 0.5) * stride - 0.5
+    rows = (torch.arange(height) + 0.5) * stride - 0.5
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None]
+    found = resample(places, stride, new, size)
+    assert found.shape == (1, 2, *size)
+    steps = new if isinstance(new, tuple) else (new, new)
+    for channel, (step, count) in enumerate(((steps[1], size[1]), (steps[0], size[0]))):
+        wanted = (torch.arange(count) + 0.5) * step - 0.5
+        inner = found[0, channel].mean(0) if channel == 0 else found[0, channel].mean(1)
+        kept = (wanted > stride / 2) & (wanted < (1000, 600)[channel] - 1.5 * stride)
+        torch.testing.assert_close(inner[kept], wanted[kept], atol=1e-3, rtol=0)
+
+
+def test_a_cell_cut_by_the_border_has_the_mean_of_what_it_has():
+    map_ = torch.arange(10.0).view(1, 1, 1, 10).expand(1, 1, 8, 10)
+    assert resample(map_, 2, 16, (1, 2))[0, 0, 0].tolist() == [3.5, 8.5]
+
+
+def test_a_map_that_covers_less_than_the_features_is_refused():
+    with pytest.raises(ValueError, match=r"\(4, 4\) pixels at stride 16 for features of 9 x 4: it"):
+        resample(torch.zeros(1, 2, 4, 4), 16, 16, (9, 4))
+
+
+def test_features_of_a_padded_frame_have_the_flow_of_its_border_beside_it():
+    map_ = torch.arange(4.0).view(1, 1, 1, 4)
+    assert resample(map_, 16, 16, (2, 6))[0, 0].tolist() == [[0.0, 1, 2, 3, 3, 3]] * 2
 
 
 @pytest.mark.usefixtures("_both_ways")
@@ -163,17 +214,16 @@ def test_warp_compiles_in_one_graph():
     assert torch.equal(compiled(features, flow), warp(features, flow))
 
 
-def test_both_ways_take_the_same_samples():
+def test_both_methods_take_the_same_samples():
     generator = torch.Generator().manual_seed(4)
     features = torch.randn(3, 40, 13, 21, generator=generator)
     flow = 9 * torch.randn(3, 2, 13, 21, generator=generator)
     flow[0, 0, 2, 3], flow[1, 1, 4, 5], flow[2, 0, 6, 7] = torch.nan, torch.inf, 1e30
     expected = warp(features, flow)
     assert expected[0, :, 2, 3].abs().max() == 0
-    with torch.no_grad():
-        found = warp(features, flow)
-        one_key = warp(features[:1].expand(3, -1, -1, -1), flow)
-        rough = warp(features.bfloat16(), flow)
+    found = module.warp(features, flow, "gather")
+    one_key = module.warp(features[:1].expand(3, -1, -1, -1), flow, "gather")
+    rough = module.warp(features.bfloat16(), flow, "gather")
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
     torch.testing.assert_close(one_key[0], expected[0], rtol=0, atol=2e-5)
     torch.testing.assert_close(one_key[2], warp(features[:1], flow[2:])[0], rtol=0, atol=2e-5)

@@ -57,8 +57,8 @@ class Borders(Task):
     name, targets, suffixes = "borders", ("mask",), (".borders",)
     measure = Measure("border_accuracy", "borders")
 
-    def head(self, channels):
-        return BorderHead(channels)
+    def head(self, channels, strides):
+        return BorderHead(*channels)
 
     def accuracy(self, gaps):
         return BorderAccuracy(gaps)

@@ -12,11 +12,13 @@ from dff.data.files.images import read_labels
 from dff.data.video.sources import find_videos, open_video
 from dff.data.video.writer import VideoWriter
 from dff.inference.results.result_files import own_names, results_of
+from dff.inference.results.writer import ResultWriter
 from dff.lit.checkpoints import load_model
 from dff.lit.datamodules.datasets import Videos
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.visualization.panels import Panels
 from dff.lit.writer import PredictionWriter
+from dff.models.schedule import FixedSchedule
 
 SETTINGS = {
     "feature_network": "resnet18",
@@ -98,8 +100,9 @@ def test_it_is_predicted_to_files_of_its_own(trained, trainer, tmp_path):
     out = tmp_path / "out"
     (out / "a.borders").mkdir(parents=True)  # somebody's own: a video's results get another name
     found = own_names(out, find_videos([str(tmp_path / "a.mp4")]), results_of(module.tasks))
-    writer = PredictionWriter(out, {}, labels="none")
-    trainer(callbacks=[writer]).predict(module, Videos(found, 2), return_predictions=False)
+    writer = ResultWriter(out, module.tasks, {}, labels="none")
+    data = Videos(found, FixedSchedule(2))
+    trainer(callbacks=[PredictionWriter(writer)]).predict(module, data, return_predictions=False)
     assert not writer.failed
     assert sorted(path.name for path in out.iterdir()) == [
         *("a.borders", "a_2.borders", "a_2.json", "a_2.mp4")

@@ -22,10 +22,11 @@ from dff.data.files.images import read_image
 from dff.data.files.whole_files import write_whole
 from dff.data.samples import Snippet
 from dff.data.synthetic.streets.dataset import StreetSettings
+from dff.data.transforms.unit_range import to_unit_range
 from dff.data.video.writer import VideoWriter
+from dff.inference.deploy.precision import fast_precision
 from dff.lit.checkpoints import last_checkpoint, load_model
-from dff.lit.datamodules.datasets import Streets, to_unit_range
-from dff.lit.precision import fast_precision
+from dff.lit.datamodules.datasets import Streets
 from dff.lit.visualization.poster import draw_poster
 
 SPEED_FOR_BOXES = 2.4

@@ -15,8 +15,8 @@ import yaml
 
 from dff import configs
 from dff.commands.demos.demo import run
+from dff.inference.deploy.precision import fast_precision
 from dff.lit.checkpoints import last_checkpoint
-from dff.lit.precision import fast_precision
 
 CONFIG = "demo_flow_pairs"
 STEPS = {"flownet": 700, "flownet_half": 1000, "flownet_inception": 1200}

@@ -77,12 +77,13 @@ def draw(snippet: "Snippet", truth: "StreetTruth", schedule: "FixedSchedule") ->
     from dff.data.datasets.cityscapes import PALETTE, read_train_ids
     from dff.data.files.images import read_image
     from dff.inference.results.drawing import overlay
+    from dff.models.schedule import Evidence
 
     pictures = []
     for index, number in enumerate(sorted(snippet.frames)):
         frame = torch.from_numpy(read_image(snippet.frames[number])).permute(2, 0, 1)[None]
         labels = torch.from_numpy(read_train_ids(snippet.labels[number]))[None]
-        if schedule.is_key(index, frame):
+        if schedule.is_key(Evidence(index, 0)):
             key, key_labels = number, labels
             shown = [("key frame", labels)] * 2
         else:

@@ -15,12 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dff.inference.deploy.packed import InterleavedDeconvolution, PackedConv2d, pack
+from dff.inference.deploy.packed import InterleavedDeconvolution, PackedConv2d, can_be_packed, pack
 from dff.models.backbones.resnet import Block, Normalize
-from dff.models.dff import DeepFeatureFlow, PreparedKey
+from dff.models.contracts import Features, Flow, Head, PreparedKey
+from dff.models.dff import DeepFeatureFlow, levels_of
 from dff.models.flow.flownet import FlowDecoder, FlowNet, FlowNetEncoder, PairInput, unexpand
 from dff.models.flow.inception import FlowNetInception
 
+LAYERS = (nn.BatchNorm2d, nn.ConvTranspose2d)
+"""Layers with parameters, beside convolutions, that a network may have and be rewritten."""
 RELU, NOTHING = 0.0, 1.0
 """Slopes of what may follow a convolution."""
 
@@ -29,6 +32,9 @@ def deploy(
     model: DeepFeatureFlow, dtype: torch.dtype = torch.float32, compiled: bool = False
 ) -> DeepFeatureFlow:
     """A copy of a model for inference on the device where it is.
+
+    A network with layers that cannot be rewritten (grouped convolutions, layer norm, attention)
+    stays as it is; in half precision it runs under autocast.
 
     Results differ by rounding alone: in float32 by less than 1e-4 of the largest feature, in
     bfloat16 by no more than autocast's own distance from float32. Positions, flow, boxes and
@@ -49,7 +55,15 @@ def deploy(
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype {dtype}: wanted torch.float32, bfloat16 or float16")
     model = copy.deepcopy(model).eval().requires_grad_(False)
-    _rewrite(model, dtype)
+    on_cpu = next(model.parameters(), torch.empty(0)).device.type == "cpu"
+    # a clockwork holds the model whose layers it runs
+    networks = model if isinstance(model, DeepFeatureFlow) else model.model
+    for part in ("feature_network", "flow_network", "tail"):
+        setattr(networks, part, _part(getattr(networks, part), dtype))
+    for parts in (networks.heads, networks.scale_layers):
+        for name, child in list(parts.named_children()):
+            parts.register_module(name, _part(child, dtype))
+    networks.warp_method = "gather" if on_cpu else "grid_sample"
     network = getattr(model, "flow_network", None)
     if compiled:
         model.feature_network = Compiled(model.feature_network)
@@ -75,9 +89,9 @@ class Compiled(nn.Module):
         self._compiled: Callable[..., Any] | None = None
         self._failed = False
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> Features | Flow:
         """As the module."""
-        found: Tensor | tuple[Tensor, ...]
+        found: Features | Flow
         if self._failed:
             found = self.module(*inputs)
             return found
@@ -102,7 +116,16 @@ class Compiled(nn.Module):
         if not graphs:
             return found
         # the next run of a graph writes where this one's results are, and features are kept
-        return found.clone() if isinstance(found, Tensor) else tuple(f.clone() for f in found)
+        return _cloned(found)
+
+
+def _cloned(found: Features | Flow) -> Features | Flow:
+    if isinstance(found, Tensor):
+        return found.clone()
+    if isinstance(found, Flow):
+        context = None if found.context is None else found.context.clone()
+        return Flow(found.field.clone(), context)
+    return tuple(level.clone() for level in found)
 
 
 class SplitPair(PairInput):
@@ -190,6 +213,42 @@ class Shift(nn.Module):
         return image - self.mean
 
 
+class Autocast(nn.Module):
+    """A network that is left as it is, computed in half precision where PyTorch holds it safe."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module, dtype
+
+    def forward(self, *inputs: Tensor) -> Features | Flow:
+        """As the module."""
+        with torch.autocast(inputs[0].device.type, self.dtype):
+            found: Features | Flow = self.module(*inputs)
+            return found
+
+    def predict(self, features: Features, *sizes: tuple[int, int]) -> Tensor:
+        """As the head."""
+        with torch.autocast(levels_of(features)[0].device.type, self.dtype):
+            found: Tensor = cast(Head, self.module).predict(features, *sizes)
+            return found
+
+
+def _part(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A network or a head for inference: rewritten, or as it is where a layer cannot be."""
+    if all(_known(layer) for layer in module.modules() if not any(layer.children())):
+        if isinstance(module, nn.Conv2d):
+            return pack(module, dtype)
+        _rewrite(module, dtype)
+        return module
+    return module if dtype == torch.float32 else Autocast(module, dtype)
+
+
+def _known(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return can_be_packed(layer)
+    return isinstance(layer, LAYERS) or not any(True for _ in layer.parameters())
+
+
 def _rewrite(module: nn.Module, dtype: torch.dtype, slope: float = NOTHING) -> None:
     """Replaces the layers within a module; `slope` is of what follows its own convolutions."""
     if isinstance(module, nn.Sequential):
@@ -220,7 +279,6 @@ def _rewrite_decoder(decoder: FlowDecoder, dtype: torch.dtype) -> None:
     )
     decoder.predictions = nn.ModuleList(pack(layer, dtype) for layer in predictions)
     decoder.register_module("flow", pack(decoder.flow, torch.float32))
-    decoder.register_module("scale", pack(decoder.scale, dtype))
 
 
 def _take_activation(module: nn.Module) -> float:

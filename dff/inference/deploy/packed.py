@@ -7,6 +7,7 @@ block adds, are part of the same pass.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -186,15 +187,21 @@ class InterleavedDeconvolution(nn.Module):
         return y.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
+def can_be_packed(layer: nn.Conv2d) -> bool:
+    """Whether a convolution is a plain one: one group, a padding of zeros, no class of its own."""
+    plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
+    return plain and not isinstance(layer.padding, str)
+
+
 def pack(
     layer: nn.Conv2d, dtype: torch.dtype, slope: float = 1.0
 ) -> PackedConv2d | SpaceToBatch | FoldedConv2d:
     """A convolution for inference in `dtype`, with what follows it.
 
     Raises:
-        ValueError: Grouped convolutions and padding other than zeros: no network here has them.
+        ValueError: It is none that `can_be_packed`.
     """
-    if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+    if not can_be_packed(layer):
         raise ValueError(f"{layer} cannot be packed: wanted one group and a padding of zeros")
     bias = None if layer.bias is None else layer.bias.to(dtype)
     weight, dilation = layer.weight.to(dtype), layer.dilation[0]
@@ -205,7 +212,8 @@ def pack(
         # in bfloat16 the nine parts would be rounded one by one
         if dtype == torch.float32 and dilation == 1 and len(weight) <= FEW_OUTPUTS and slope == 1:
             return FoldedConv2d(weight, bias)
-    return PackedConv2d(weight, bias, layer.stride, layer.padding, layer.dilation, slope)
+    padding = cast("Sequence[int]", layer.padding)  # which may be a word in general
+    return PackedConv2d(weight, bias, layer.stride, padding, layer.dilation, slope)
 
 
 def _activate(x: Tensor, slope: float) -> Tensor:

@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
+
+from dff.models.contracts import FramesOfVideo
 
 SUFFIXES = (".boxes.json", ".boxes.txt")
 
@@ -32,15 +32,15 @@ class DetectionFiles:
         self.json, self.text = (path.open("w") for path in self.parts)
         self.first = True
 
-    def write(self, interval: Mapping[str, Any], found: Tensor) -> None:
+    def write(self, clip: FramesOfVideo, found: Tensor) -> None:
         """Adds frames.
 
         Args:
-            interval: They are its frames, shown at its times; see `Interval`.
+            clip: The frames, shown at its times.
             found: (n, D, 6): x1, y1, x2, y2, score, class from 0; class -1 is an empty row.
         """
-        shown = zip(interval["times"], found.float().tolist(), strict=True)
-        for frame, (time, rows) in enumerate(shown, interval["start"]):
+        shown = zip(clip.times, found.float().tolist(), strict=True)
+        for frame, (time, rows) in enumerate(shown, clip.start):
             for x1, y1, x2, y2, score, label in rows:
                 if label < 0:
                     continue

@@ -37,6 +37,19 @@ def draw_predictions(
     return pictures
 
 
+def mark_key_frames(pictures: np.ndarray, key_frames: Sequence[bool]) -> None:
+    """Draws a bright line below key frames, which shows the schedule at work.
+
+    Args:
+        pictures: (n, H, W, 3) uint8, drawn on.
+        key_frames: n.
+    """
+    height = pictures.shape[1]
+    for picture, is_key in zip(pictures, key_frames, strict=True):
+        if is_key:
+            picture[-max(2, height // 100) :] = 255
+
+
 def overlay(frames: Tensor, labels: Tensor, palette: Palette) -> Tensor:
     """Frames (n, 3, H, W) uint8 under the colours of labels (n, H, W) -> (n, H, W, 3) uint8."""
     # Halves of uint8 need no wider type, and no temporary of one. In numpy, as torch would keep

@@ -10,25 +10,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from torch import Tensor
 from tqdm import tqdm
 
 from dff.data.files.whole_files import write_whole
-from dff.data.samples import Interval
+from dff.data.video.clips import Clip
 from dff.data.video.writer import VideoWriter
+from dff.inference.engine import Result
 from dff.inference.results.claims import claim, release
-from dff.inference.results.drawing import draw_predictions
-from dff.inference.results.result_files import remove_results, report_part, results_of
+from dff.inference.results.drawing import draw_predictions, mark_key_frames
+from dff.inference.results.label_pictures import LabelIds
+from dff.inference.results.result_files import remove_results, report_part, results_of, source_of
 from dff.models.contracts import ResultFiles, Task
 
 
 class Output(Protocol):
-    """Where results go and which ones, as `PredictionWriter` has them."""
+    """Where results go and which ones, as `ResultWriter` has them."""
 
     folder: Path
+    tasks: Mapping[str, Task]
     settings: dict[str, Any]
     draw_overlay: bool
-    labels: str
+    labels: LabelIds
     threshold: float
 
 
@@ -38,25 +40,26 @@ waited for until they are on the device."""
 
 
 class VideoResults:
-    """The files of a video that is being predicted; written by one thread at a time."""
+    """The files of a video that is being predicted; written by one thread at a time.
 
-    def __init__(
-        self,
-        output: Output,
-        first: Interval,
-        source: dict[str, Any],
-        tasks: Mapping[str, Task],
-    ) -> None:
-        self.output, self.source, self.tasks = output, source, tasks
-        self.name = first["name"]
+    Args:
+        output: Where results go.
+        first: The first of them.
+    """
+
+    def __init__(self, output: Output, first: Result) -> None:
+        self.output, self.video = output, first.clip.video
+        self.name = self.video.name
+        self.source = source_of(self.video)
         self.part = output.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
         self.files: dict[str, ResultFiles] | None = None  # of each head that has some
-        self.aborted = self.replacing = False
+        self.aborted = self.replacing = self.ended = False
         self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
+        self.key_frames = 0
         self.seconds = dict.fromkeys(SECONDS, 0.0)
-        self.started = time.perf_counter()
-        self.bar = tqdm(total=first["frame_count"], desc=self.name, unit="frame")
+        self.started = first.started
+        self.bar = tqdm(total=first.clip.frame_count, desc=self.name, unit="frame")
         self.lock: BinaryIO | None = None
 
     def claim(self) -> None:
@@ -69,64 +72,64 @@ class VideoResults:
         if self.lock is not None:
             release(self.lock)
 
-    def write(self, interval: Interval, outputs: dict[str, Any]) -> None:
-        """Adds one interval's frames."""
+    def write(self, result: Result) -> None:
+        """Adds the frames of one clip."""
         if self.aborted:
             return
-        started = time.perf_counter()
-        found = {name: v for name, v in outputs.items() if isinstance(v, Tensor)}
+        started, clip = time.perf_counter(), result.clip
         self.part.mkdir(exist_ok=True)
         if self.output.draw_overlay:
-            self._write_overlay(interval, found)
+            self._write_overlay(clip, result)
         if self.files is None:
             self.files = self._open_files()
         for head, files in self.files.items():
-            files.write(interval, found[head])
-        self.times.extend(interval["times"])
-        self.end = interval["end"]
-        self.seconds["decode"] += interval["decode_seconds"]
-        self.seconds["network"] += outputs["seconds"]
+            files.write(clip, result.predictions[head])
+        self.times.extend(clip.times)
+        self.key_frames += sum(result.key_frames)
+        self.end = clip.end
+        self.seconds["decode"] += clip.decode_seconds
+        self.seconds["network"] += result.seconds
         self.seconds["write"] += time.perf_counter() - started
-        self.bar.update(len(interval["times"]))
+        self.bar.update(len(clip.times))
 
-    def _write_overlay(self, interval: Interval, found: dict[str, Tensor]) -> None:
+    def _write_overlay(self, clip: Clip, result: Result) -> None:
         pictures = draw_predictions(
-            interval["frames"], found, self.tasks, self.output.threshold
+            clip.frames, result.predictions, self.output.tasks, self.output.threshold
         ).numpy()
-        # A bright line below the key frames shows the schedule at work.
-        height = pictures.shape[1]
-        pictures[0, -max(2, height // 100) :] = 255
+        mark_key_frames(pictures, result.key_frames)
         if self.overlay is None:
             self.overlay = VideoWriter(
                 self.part / f"{self.name}.mp4",
-                interval["fps"],
+                clip.fps,
                 pictures.shape[1:3],
-                pixel_aspect=interval["pixel_aspect"],
+                pixel_aspect=clip.pixel_aspect,
             )
-        for picture, shown in zip(pictures, interval["times"], strict=True):
+        for picture, shown in zip(pictures, clip.times, strict=True):
             self.overlay.write(picture, shown)
 
     def _open_files(self) -> dict[str, ResultFiles]:
         opened = {
-            n: t.files(self.part, self.name, self.output.labels) for n, t in self.tasks.items()
+            name: task.files(self.part, self.name, self.output.labels)
+            for name, task in self.output.tasks.items()
         }
         return {name: files for name, files in opened.items() if files is not None}
 
-    def finish(self, interval: Interval, error: str | None = None) -> None:
+    def finish(self, error: str | None = None) -> None:
         """Gives everything its name, the report last; `error` tells why frames are missing."""
         if self.aborted:
             return
+        self.ended = True
         folder = self.output.folder
         if self.overlay is not None:
             self.overlay.close(self.end)
         for files in (self.files or {}).values():
             files.close()
         part = report_part(folder, self.name)
-        write_whole(part, self._report(interval, error))
+        write_whole(part, self._report(error))
         # All is on the disk now. From here on what has this name is known to be ours, and results
         # of other settings go.
         self.replacing = True
-        results = results_of(self.tasks)
+        results = results_of(self.output.tasks)
         remove_results(folder, self.name, results)
         for suffix in results:
             if (self.part / f"{self.name}{suffix}").exists():
@@ -136,13 +139,14 @@ class VideoResults:
         self.bar.total = len(self.times)  # fewer may be there than seemed to be
         self.bar.close()
 
-    def _report(self, interval: Interval, error: str | None) -> str:
+    def _report(self, error: str | None) -> str:
         total, frames = time.perf_counter() - self.started, len(self.times)
         report = {
-            "input": interval["path"],
+            "input": self.video.path,
             "source": self.source,
             "settings": self.output.settings,
             "frames": frames,
+            "key_frames": self.key_frames,
             "frames_per_second": frames / total,
             "network_frames_per_second": frames / self.seconds["network"],
             "seconds": {**self.seconds, "total": total},
@@ -167,6 +171,6 @@ class VideoResults:
         shutil.rmtree(self.part, ignore_errors=True)
         if self.replacing:
             with suppress(OSError):
-                remove_results(self.output.folder, self.name, results_of(self.tasks))
+                remove_results(self.output.folder, self.name, results_of(self.output.tasks))
             with suppress(OSError):
                 report_part(self.output.folder, self.name).unlink(missing_ok=True)

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,11 +13,26 @@ from dff.inference.accuracy.detections import DetectionAccuracy
 from dff.inference.results.detection_files import SUFFIXES, DetectionFiles
 from dff.inference.results.drawing import draw_boxes
 from dff.inference.tasks.names import checked_names, numbered
-from dff.models.contracts import Measure, Panel, Task
+from dff.models.contracts import Measure, Panel, Task, only_level
 from dff.models.heads.detection.rfcn import DetectionHead
 
+SURE_SCORE = 0.5
+"""Of the boxes that count as found."""
 LEAST_SCORE = 0.1
 """Of the boxes that a logger is given to filter."""
+
+
+class Detections(NamedTuple):
+    """Objects, the surest first.
+
+    `boxes`: (n, 4) float32, x1, y1, x2, y2 in pixels of the frame; x2 and y2 belong to the box.
+    `scores`: (n,) float32. `labels`: (n,) int64, classes from 0. `names`: of their classes, n.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
 
 
 class Detection(Task):
@@ -42,9 +58,10 @@ class Detection(Task):
         self.num_classes, self.settings, self.metric = num_classes, settings or {}, metric
         self.classes = numbered(num_classes)
 
-    def head(self, channels: int) -> DetectionHead:
-        """Features (B, channels, h, w) -> detections."""
-        return DetectionHead(channels, self.num_classes, **self.settings)
+    def head(self, channels: tuple[int, ...], strides: tuple[int, ...]) -> DetectionHead:
+        """Features of one level -> detections."""
+        number, stride = only_level(self.name, channels, strides)
+        return DetectionHead(number, self.num_classes, **{"stride": stride, **self.settings})
 
     def accuracy(self, gaps: Sequence[int]) -> DetectionAccuracy:
         """Average precision from the rows of all frames."""
@@ -72,6 +89,18 @@ class Detection(Task):
         """Boxes with names and scores."""
         rows = zip(pictures, found.float(), strict=True)
         return torch.stack([draw_boxes(p, d, self.classes, threshold) for p, d in rows])
+
+    def as_targets(self, found: Tensor) -> dict[str, Tensor]:
+        """The boxes that would be drawn as true ones."""
+        sure = found[..., 4] >= SURE_SCORE
+        labels = torch.where(sure, found[..., 5], -1.0).long()
+        return {"boxes": found[..., :4], "box_labels": labels}
+
+    def as_arrays(self, found: Tensor) -> Detections:
+        """Detections of one frame."""
+        rows = found[found[:, 5] >= 0].float().numpy()
+        labels = rows[:, 5].astype(np.int64)
+        return Detections(rows[:, :4], rows[:, 4], labels, [self.classes[i] for i in labels])
 
     def panel(self, picture: Tensor, found: Tensor, batch: Mapping[str, Tensor]) -> Panel:
         """The boxes, and the true ones; both as rows too."""

@@ -2,16 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor, nn
 
 from dff.inference.accuracy.confusion import SegmentationAccuracy
 from dff.inference.results.drawing import colour_labels, overlay
 from dff.inference.results.label_pictures import LabelPictures
 from dff.inference.tasks.names import checked_names, numbered, or_set
-from dff.models.contracts import Measure, Panel, Task
+from dff.models.contracts import Measure, Panel, Task, only_level
 from dff.models.heads.segmentation import SegmentationHead
+
+
+class Labels(NamedTuple):
+    """A class for each pixel.
+
+    `labels`: (H, W) uint8. `names`: of the classes.
+    """
+
+    labels: np.ndarray
+    names: Sequence[str]
 
 
 class Segmentation(Task):
@@ -31,14 +42,16 @@ class Segmentation(Task):
         self.classes = numbered(num_classes)
         self.palette: list[list[int]] = []
 
-    def head(self, channels: int) -> SegmentationHead:
-        """Features (B, channels, h, w) -> labels."""
-        return SegmentationHead(channels, self.num_classes)
+    def head(self, channels: tuple[int, ...], strides: tuple[int, ...]) -> SegmentationHead:
+        """Features of one level -> labels."""
+        number, _ = only_level(self.name, channels, strides)
+        return SegmentationHead(number, self.num_classes)
 
     def cut(self, channels: int) -> tuple[nn.Module, nn.Module, int]:
         """The score layer, and what makes labels of scores."""
         rest = SegmentationHead(self.num_classes, self.num_classes, learned=False)
-        return self.head(channels), rest, self.num_classes
+        scores = SegmentationHead(channels, self.num_classes)
+        return scores, rest, self.num_classes
 
     def accuracy(self, gaps: Sequence[int]) -> SegmentationAccuracy:
         """MIoU from one confusion matrix for each gap."""
@@ -68,6 +81,14 @@ class Segmentation(Task):
     def draw(self, pictures: Tensor, found: Tensor, threshold: float) -> Tensor:
         """Pictures under the colours of their labels."""
         return overlay(pictures.permute(0, 3, 1, 2), found, self.palette)
+
+    def as_targets(self, found: Tensor) -> dict[str, Tensor]:
+        """The labels as a mask."""
+        return {"mask": found}
+
+    def as_arrays(self, found: Tensor) -> Labels:
+        """Labels of one frame."""
+        return Labels(found.numpy(), self.classes)
 
     def panel(self, picture: Tensor, found: Tensor, batch: Mapping[str, Tensor]) -> Panel:
         """The labels, and the true ones."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -12,17 +12,17 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from dff.data.datasets import cityscapes, cityscapes_checks, folder
 from dff.data.datasets.imagenet_vid import snippets as imagenet_vid
 from dff.data.read_ahead import ReadAhead
-from dff.data.samples import Interval, Snippet
+from dff.data.samples import Snippet
 from dff.data.sampling import mix
 from dff.data.synthetic.streets import dataset as streets
 from dff.data.transforms.pairs import EvaluationTransform
-from dff.data.video.intervals import Intervals
+from dff.data.video.clips import Clip
 from dff.data.video.sources import VideoInput
-from dff.lit.datamodules.pair_data import PairData, to_unit_range
+from dff.inference.engine import read_clips
+from dff.lit.datamodules.pair_data import PairData
+from dff.models.schedule import Schedule
 
-__all__ = [
-    *("Cityscapes", "Folder", "ImageNetVID", "PairData", "Streets", "Videos", "to_unit_range"),
-]
+__all__ = ["Cityscapes", "Folder", "ImageNetVID", "PairData", "Streets", "Videos"]
 
 
 class Cityscapes(PairData):
@@ -213,11 +213,11 @@ class ImageNetVID(PairData):
 
 
 class Videos(L.LightningDataModule):
-    """Videos to predict, interval by interval.
+    """Videos to predict, clip by clip.
 
     Args:
         videos: As `find_videos` gives them.
-        key_duration: One key frame in every so many frames.
+        schedule: Which frames are key frames.
         short_side: The network sees frames of this shorter side; None leaves them. Results have
             the size of the video.
         max_side: Most pixels of their longer side, as in `EvaluationTransform`.
@@ -229,52 +229,30 @@ class Videos(L.LightningDataModule):
     def __init__(
         self,
         videos: list[VideoInput],
-        key_duration: int = 5,
+        schedule: Schedule,
         short_side: int | None = None,
         max_side: int | None = None,
     ) -> None:
         super().__init__()
-        self.videos = videos
-        self.key_duration = key_duration
+        self.videos, self.schedule = videos, schedule
         self.resizing = EvaluationTransform(short_side, max_side)
 
-    def predict_dataloader(self) -> ReadAhead[Interval]:
-        """Intervals of this process's videos, read ahead in a thread beside the networks."""
-        intervals = Intervals(
+    def predict_dataloader(self) -> ReadAhead[Clip]:
+        """Clips of this process's videos, read ahead in a thread beside the networks."""
+        return read_clips(
             self.videos,
-            self.key_duration,
+            self.schedule,
+            self.resizing,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            resizing=self.resizing,
+            device=self.trainer.strategy.root_device,
+            check=self._end_if_asked,
         )
-        pinned = torch.cuda.is_available()
-        return ReadAhead(map(_pin, intervals) if pinned else intervals, check=self._end_if_asked)
 
     def _end_if_asked(self) -> None:
         if self.trainer.received_sigterm:  # Lightning's own loop would go on
             raise SIGTERMException
 
-    def transfer_batch_to_device(
-        self, batch: dict[str, Any], device: torch.device, index: int
-    ) -> dict[str, Any]:
-        """Adds what the networks see, on the device; the frames stay where they are drawn on."""
-        if batch["error"] is None:
-            batch["input"] = batch[_seen(batch)].to(device, non_blocking=True)
+    def transfer_batch_to_device(self, batch: Clip, device: torch.device, index: int) -> Clip:
+        """Leaves a clip to the engine, which moves what the networks see."""
         return batch
-
-    def on_after_batch_transfer(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
-        """What the networks see becomes RGB in [0, 1], channels last."""
-        if batch["error"] is None:
-            batch["input"] = to_unit_range(batch["input"])
-        return batch
-
-
-def _seen(interval: Interval) -> Literal["resized", "frames"]:
-    """Which of an interval's tensors the networks see."""
-    return "resized" if "resized" in interval else "frames"
-
-
-def _pin(interval: Interval) -> Interval:
-    """Puts what goes to a GPU where the GPU can fetch it by itself."""
-    interval[_seen(interval)] = interval[_seen(interval)].pin_memory()
-    return interval

@@ -18,6 +18,7 @@ from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
 from dff.data.samples import SampleError, Snippet, describe
 from dff.data.sampling import DrawSampler
 from dff.data.transforms.pairs import EvaluationTransform, TrainingTransform
+from dff.data.transforms.unit_range import to_unit_range
 
 
 class PairData(L.LightningDataModule):
@@ -300,11 +301,6 @@ def to_unit_frames(batch: dict[str, Any]) -> dict[str, Any]:
     for name in ("key", "current"):
         batch[name] = to_unit_range(batch[name])
     return batch
-
-
-def to_unit_range(frames: torch.Tensor) -> torch.Tensor:
-    """Frames (B, 3, H, W) uint8 -> float in [0, 1], channels last, which convolutions like best."""
-    return frames.float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
 def _thin_labels(snippet: Snippet, every: int) -> Snippet:

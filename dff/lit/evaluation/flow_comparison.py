@@ -10,8 +10,15 @@ from torch import Tensor, nn
 
 from dff.lit.checkpoints import load_flow_network
 from dff.lit.flow import cell_means
-from dff.lit.metrics.gaps import SPEEDS, GapEndPointError, SpeedEndPointError, flow_in_image_pixels
+from dff.lit.metrics.gaps import (
+    SPEEDS,
+    GapEndPointError,
+    SpeedEndPointError,
+    dense_flow,
+    flow_of_cells,
+)
 from dff.models import build
+from dff.models.contracts import STRIDE
 from dff.models.weights.files import read_torch
 
 GAP = 0
@@ -62,10 +69,10 @@ def at_stride_16(flow: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         known: (B, H, W) bool.
 
     Returns:
-        (B, 2, h, w) in feature pixels, 0 where a cell knows none; (B, h, w) bool, whether it does.
+        (B, 2, h, w) in image pixels, 0 where a cell knows none; (B, h, w) bool, whether it does.
     """
-    total, share = cell_means(flow, known.float(), cell=16)
-    return total / share.clamp(min=1e-6) / 16, share[:, 0] > 0
+    total, share = cell_means(flow, known.float(), cell=STRIDE)
+    return total / share.clamp(min=1e-6), share[:, 0] > 0
 
 
 @torch.inference_mode()
@@ -75,7 +82,7 @@ def compare_flows(
     """Measures flow functions over pairs with true flow.
 
     Args:
-        flows: Name -> (current, key) -> flow in feature pixels, and scale field.
+        flows: Name -> `FlowNetwork`; what counts is its flow at stride 16, as features feel it.
         batches: Of pairs with true flow, frames in [0, 1].
 
     Returns:
@@ -98,10 +105,11 @@ def compare_flows(
             start = perf_counter()
             flow = cells
             if name != "true":
-                flow, _ = flows[name](batch["current"], batch["key"])
+                found = flows[name](batch["current"], batch["key"]).field
+                flow = flow_of_cells(found, cast(int, flows[name].stride), sizes[0])
             seconds[name] += perf_counter() - start
-            by_cell[name].update(16 * flow.float(), 16 * cells, cells_known, gap)
-            pixels = flow_in_image_pixels(flow, *sizes)
+            by_cell[name].update(flow.float(), cells, cells_known, gap)
+            pixels = dense_flow(flow, *sizes)
             overall[name].update(pixels, truth, known, gap)
             by_speed[name].update(pixels, truth, known)
         pairs += len(truth)

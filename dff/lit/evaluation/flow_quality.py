@@ -12,9 +12,10 @@ from torchmetrics import Metric
 from dff.data.samples import IGNORED
 from dff.inference.recognizer import size_of
 from dff.lit.metrics.accuracy import truth_size
-from dff.lit.metrics.gaps import GapEndPointError, flow_in_image_pixels, owned_by_rank
+from dff.lit.metrics.gaps import GapEndPointError, dense_flow, flow_of_cells, owned_by_rank
 from dff.lit.module import LitDFF
-from dff.models.dff import Propagation, warp_and_scale
+from dff.models.contracts import Features, Flow
+from dff.models.dff import DeepFeatureFlow, Propagation, levels_of
 
 AREAS = ("all", "border", "occluded")
 """Where is measured: everywhere; near a change of class; where the key frame does not show it."""
@@ -67,7 +68,7 @@ def cells_of(areas: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         areas: (B, A, H, W) bool.
-        size: h and w of the features, over which cells spread evenly, as `flow_in_image_pixels`.
+        size: h and w of the features, over which cells spread evenly, as `dense_flow`.
 
     Returns:
         (B, A, h, w) bool.
@@ -152,31 +153,34 @@ class FlowQuality(nn.Module):
     def update(
         self,
         batch: dict[str, Any],
-        features: Tensor,
-        own: Tensor,
-        flow: Tensor,
-        scale: Tensor,
+        features: Features,
+        own: Features,
+        flow: Flow,
+        model: DeepFeatureFlow,
     ) -> None:
         """Counts a batch of pairs, every row of it.
 
         Args:
             batch: Of pairs, on the device; `flow`, `flow_known`, `occluded` and `mask` where known.
-            features: Of the key frames, (B, C, h, w).
+            features: Of the key frames; of several levels the finest counts.
             own: Of the current frames, computed on them, likewise.
-            flow: Current -> key, (B, 2, h, w), feature pixels.
-            scale: (B, C, h, w).
+            flow: As the flow network of `model` has found it.
+            model: Carries the features.
         """
         size = size_of(batch["flow"]) if "flow" in batch else truth_size(batch)
         areas, gap = areas_of(batch, size, self.border), batch["gap"]
-        pixels = flow_in_image_pixels(flow, size_of(batch["current"]), size)
+        frame = size_of(batch["current"])
+        of_cells = flow_of_cells(flow.field, model.flow_stride, frame, model.strides[0])
+        pixels = dense_flow(of_cells, frame, size)
         truth = batch.get("flow", torch.zeros_like(pixels))
         known = batch.get("flow_known", torch.zeros_like(areas[:, 0]))
         for number, area in enumerate(AREAS):
             self.shares[area].update(areas[:, number], areas[:, :1], gap)
             self.errors[area].update(pixels, truth, known & areas[:, number], gap)
+        own = levels_of(own)[0]
         cells = cells_of(areas, size_of(own))
         for mode, metric in self.cosines.items():
-            carried = features if mode == "copy" else warp_and_scale(features, flow, scale, mode)
+            carried = levels_of(model.carry(features, flow, mode))[0]
             # The rounding that is left of features from just outside has a direction, but no size.
             cosine = F.cosine_similarity(carried.float(), own.float(), dim=1, eps=1e-4)
             metric.update(cosine, cells, gap)
@@ -250,9 +254,9 @@ class FlowMonitor(L.Callback):
         batch = {k: v[kept] if isinstance(v, Tensor) else v for k, v in batch.items()}
         model = pl_module.model
         with trainer.precision_plugin.forward_context():
-            flow, scale = model.flow_network(batch["current"], batch["key"])
+            flow = model.find_flow(batch["key"], batch["current"])
             features, own = model.encode(batch["key"]), model.encode(batch["current"])
-            self._quality.update(batch, features, own, flow, scale)
+            self._quality.update(batch, features, own, flow, model)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs; the same in every process."""

@@ -32,7 +32,7 @@ _LOOK = {
 
 
 def flow_network_before(module: LitDFF, source: str | Path) -> tuple[nn.Module, WeightReport]:
-    """The flow network as it was before joint training; its scale field is 1.
+    """The flow network as it was before joint training.
 
     Args:
         module: The model after joint training, whose kind of flow network is built anew.
@@ -44,9 +44,8 @@ def flow_network_before(module: LitDFF, source: str | Path) -> tuple[nn.Module, 
     """
     name, own = module.hparams["flow_network"], module.model.flow_network
     if not any(True for _ in own.parameters()):
-        raise ValueError(f"flow_network {name} is made by hand and was not trained: no --before")
-    channels = len(own.get_parameter("decoder.scale.weight"))
-    return load_flow_network(name, source, channels)
+        raise ValueError(f"flow_network {name} is a classical flow and learns nothing: no --before")
+    return load_flow_network(name, source)
 
 
 @torch.inference_mode()
@@ -76,9 +75,9 @@ def measure_flow(
     for batch in batches:
         features, own = model.encode(batch["key"]), model.encode(batch["current"])
         frames = batch["current"], batch["key"]
-        after.update(batch, features, own, *model.flow_network(*frames))
+        after.update(batch, features, own, model.flow_network(*frames), model)
         if before is not None:
-            earlier.update(batch, features, own, *before(*frames))
+            earlier.update(batch, features, own, before(*frames), model)
     found = after.compute()
     # in the order of the table's columns
     epe, cosine = {"zero": found["epe_zero"]}, {"copy": found["cosine_copy"]}

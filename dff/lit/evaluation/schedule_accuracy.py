@@ -10,9 +10,9 @@ from torch import Tensor
 from dff.inference.recognizer import size_of
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import GapAccuracy, truth_size
-from dff.lit.metrics.gaps import GapEndPointError, flow_in_image_pixels
+from dff.lit.metrics.gaps import GapEndPointError, dense_flow, flow_of_cells
 from dff.lit.module import LitDFF
-from dff.models.dff import Propagation, warp_and_scale
+from dff.models.dff import Propagation, chosen_rows
 
 
 @torch.inference_mode()
@@ -57,12 +57,10 @@ def schedule_accuracy(
         every = torch.ones_like(gap, dtype=torch.bool)
         shared = len(modes) > 1 or with_flow
         if shared:
-            features = model.encode(key)
-            flow, scale = model.flow_network(current, key)
-            is_key = (gap == 0).view(-1, 1, 1, 1)
+            features, flow = model.encode(key), model.find_flow(key, current)
         for mode in modes:
             if shared:
-                carried = torch.where(is_key, features, warp_and_scale(features, flow, scale, mode))
+                carried = chosen_rows(gap > 0, model.carry(features, flow, mode), features)
             else:
                 carried = model(key, current, gap, mode)
             found = model.predict(carried, size, frame)
@@ -74,8 +72,9 @@ def schedule_accuracy(
                     runs.update(found, counted, taken)
                     offsets[row] += (taken[:, None] & (gap[:, None] == numbers)).sum(0)
         if with_flow:
-            flow = flow_in_image_pixels(flow, frame, size_of(batch["flow"]))
-            errors.update(flow, batch["flow"], batch["flow_known"], gap)
+            cells = flow_of_cells(flow.field, model.flow_stride, frame, model.strides[0])
+            dense = dense_flow(cells, frame, size_of(batch["flow"]))
+            errors.update(dense, batch["flow"], batch["flow_known"], gap)
     measures = {name: task.measure for name, task in module.tasks.items()}
     report: dict[str, Any] = {measure.name: {} for measure in measures.values()}
     for mode, counts in accuracy.items():

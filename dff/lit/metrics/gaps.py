@@ -5,6 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from dff.models.contracts import STRIDE
+from dff.models.warp import resample
+
 
 def owned_by_rank(index: Tensor, rank: int, world_size: int) -> Tensor:
     """Which rows of a batch this process counts, so that all processes count each sample once.
@@ -16,20 +19,36 @@ def owned_by_rank(index: Tensor, rank: int, world_size: int) -> Tensor:
     return index % world_size == rank
 
 
-def flow_in_image_pixels(
-    flow: Tensor, frame: tuple[int, int], size: tuple[int, int] | None = None
-) -> Tensor:
-    """Flow in feature pixels (B, 2, h, w) -> (B, 2, H, W) in the pixels of an image.
+def dense_flow(flow: Tensor, frame: tuple[int, int], size: tuple[int, int] | None = None) -> Tensor:
+    """The flow of some pixels (B, 2, h, w) -> that of all pixels of an image, (B, 2, H, W).
 
     Args:
-        flow: Of a flow network.
+        flow: In pixels of `frame`, over which its own pixels spread evenly.
         frame: Height and width of the frames that the network saw.
         size: Those of the image, where the frames were resized from it; None is `frame`.
+
+    Returns:
+        In pixels of the image.
     """
     size = size or frame
     zoom = flow.new_tensor([size[1] / frame[1], size[0] / frame[0]]).view(1, 2, 1, 1)
-    flow = flow.float() * (16 * zoom)
-    return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(flow.float() * zoom, size=size, mode="bilinear", align_corners=False)
+
+
+def flow_of_cells(flow: Tensor, stride: int, frame: tuple[int, int], cell: int = STRIDE) -> Tensor:
+    """Flow as features feel it: that of each of their pixels, still in image pixels.
+
+    Args:
+        flow: (B, 2, h, w) in image pixels, of a flow network of this `stride`.
+        stride: Image pixels along a side of one pixel of the flow.
+        frame: Height and width of the frames.
+        cell: Image pixels along a side of one pixel of the features.
+
+    Returns:
+        (B, 2, ceil(H / cell), ceil(W / cell)).
+    """
+    height, width = frame
+    return resample(flow, stride, cell, (-(-height // cell), -(-width // cell)))
 
 
 SPEEDS = {"s0_10": (0.0, 10.0), "s10_40": (10.0, 40.0), "s40": (40.0, float("inf"))}

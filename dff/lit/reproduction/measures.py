@@ -26,7 +26,6 @@ from dff.lit.reproduction.variants import DFF, FRAME, Variant
 from dff.models import build
 from dff.models.analysis.clockwork import Clockwork, clockwork_complexity
 from dff.models.analysis.complexity import complexity, speedup
-from dff.models.backbones.resnet import Layers
 from dff.models.dff import DeepFeatureFlow, Propagation
 
 SECONDS = 4.0
@@ -51,8 +50,7 @@ def variant_model(
     """
     module = load_model(checkpoint, None if variant.trained else variant.classical)
     if flow_weights is not None:
-        channels = cast(Layers, module.model.feature_network).out_channels
-        module.model.flow_network, _ = load_flow_network(flow_name, flow_weights, channels)
+        module.model.use_flow(load_flow_network(flow_name, flow_weights)[0])
     if variant.refreshed is not None:
         # with the face of DeepFeatureFlow
         module.model = cast(DeepFeatureFlow, Clockwork(module.model, variant.refreshed))

@@ -15,10 +15,10 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from dff.inference.deploy.precision import fast_precision
 from dff.lit.cli import FitCLI, default_loggers
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.loggers.wandb_logger import OfflineWandb
-from dff.lit.precision import fast_precision
 from dff.lit.reproduction.choice import by_name, choose, paper_duration, weights_by_network
 from dff.lit.reproduction.measures import evaluate_missing, measure_speeds, thinning
 from dff.lit.reproduction.progress import describe_rest, describe_trainings

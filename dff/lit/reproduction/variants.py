@@ -97,7 +97,7 @@ TABLE_4 = (
     Variant(
         "fix_f",
         "DFF fix F",
-        frozen=("flow_network",),
+        frozen=("flow_network", "scale_layers"),
         repeated=True,
         runs_as="dff",
         paper=_paper(67.0, 5.60, 68.8, 20.25),
@@ -109,7 +109,7 @@ TABLE_4 = (
         runs_as="dff",
         paper=_paper(66.9, 5.60, 67.4, 20.25),
     ),
-    Variant("no_scale", "DFF without S", frozen=("flow_network.decoder.scale",), runs_as="dff"),
+    Variant("no_scale", "DFF without S", frozen=("scale_layers",), runs_as="dff"),
     _of_frame("copy", "copy", refreshed=0, repeated=True),
     _of_frame("clockwork", "clockwork, layer4 held", refreshed=3),
     _of_frame("clockwork_2", "clockwork, layer3 and 4 held", refreshed=2),

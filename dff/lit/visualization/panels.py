@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dff.data.files.whole_files import whole_file
+from dff.inference.recognizer import size_of
 from dff.inference.results.drawing import colour_flow
 from dff.lit.flow import LitFlow
-from dff.lit.metrics.gaps import flow_in_image_pixels
+from dff.lit.metrics.gaps import dense_flow
 from dff.models.contracts import Measure
 
 
@@ -148,12 +149,12 @@ def _panel(
     key, current = batch["key"], batch["current"]
     size = current.shape[-2:]
     network = module.flow_network if isinstance(module, LitFlow) else module.model.flow_network
-    flow, scale = network(current, key)
+    flow = network(current, key)
     truth = []
     if isinstance(module, LitFlow):
         # Unknown flow may be infinite, which would leave no colour to the rest.
         truth = [torch.where(batch["flow_known"].unsqueeze(1), batch["flow"], 0.0)]
-    flows = [flow_in_image_pixels(flow, size, truth[0].shape[-2:] if truth else size), *truth]
+    flows = [dense_flow(flow.field, size, truth[0].shape[-2:] if truth else size), *truth]
     wheels = colour_flow(torch.cat(flows)).cpu()  # one scale for both
     row = {
         "key frame": key[0].permute(1, 2, 0).cpu(),
@@ -167,7 +168,9 @@ def _panel(
     features = module.model(key, current, batch["gap"])
     shown = (current * 255).byte().cpu()
     found = {k: v.cpu() for k, v in module.model.predict(features, size).items()}
-    row["scale field"] = scale[0].float().mean(0).cpu()
+    scale = module.model.scale_field(flow, size_of(flow.field))
+    if scale is not None:
+        row["scale field"] = scale[0].float().mean(0).cpu()
     boxes = {}
     picture, truth = shown[0].permute(1, 2, 0), {k: v.cpu() for k, v in batch.items()}
     for name, task in module.tasks.items():

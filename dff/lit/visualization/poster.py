@@ -12,9 +12,8 @@ from dff.data.files.whole_files import whole_file
 from dff.inference.recognizer import encode_key_frame, size_of
 from dff.inference.results.drawing import colour_flow, overlay
 from dff.inference.tasks.segmentation import Segmentation
-from dff.lit.metrics.gaps import flow_in_image_pixels
+from dff.lit.metrics.gaps import dense_flow
 from dff.lit.module import LitDFF
-from dff.models.dff import warp_and_scale
 
 
 @torch.inference_mode()
@@ -52,9 +51,9 @@ def draw_poster(
         if gap == 0:
             flows.append(torch.zeros(1, 2, *size, device=key_frame.device))
         else:
-            flow, scale = model.flow_network(frame, key_frame)
-            features = warp_and_scale(features, flow, scale)
-            flows.append(flow_in_image_pixels(flow, size))
+            flow = model.find_flow(key_frame, frame)
+            features = model.carry(key.features, flow)
+            flows.append(dense_flow(flow.field, size))
         labels = model.predict(features, size)[task.name]
         shown = (frame * 255).byte()
         rows["frame"].append(shown[0].permute(1, 2, 0))

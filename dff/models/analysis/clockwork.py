@@ -59,7 +59,7 @@ class Clockwork(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """A key frame (B, 3, H, W) -> what it leaves to others, (B, S, h, w)."""
         if self.refreshed in (0, 4):
-            return self.model.encode(image)
+            return self._network()(image)  # type: ignore[no-any-return]
         x, branches = self._shallow(image), []
         for block in self._held():
             branches.append(block.branch(x))
@@ -77,7 +77,7 @@ class Clockwork(nn.Module):
         if self.refreshed == 0:
             return features
         if self.refreshed == 4:
-            return self.model.encode(current)
+            return self._network()(current)  # type: ignore[no-any-return]
         held = self._held()
         x = self._shallow(current)
         widths = [block.out_channels for block in held]
@@ -95,7 +95,7 @@ class Clockwork(nn.Module):
         self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None
     ) -> dict[str, Tensor]:
         """The result of each head, from what `encode` or `propagate` gave."""
-        channels = self._network().out_channels
+        (channels,) = self._network().channels
         return self.model.predict(features[:, -channels:], size, frame)
 
     def _shallow(self, image: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dff.models.dff import DeepFeatureFlow
+from dff.models.dff import DeepFeatureFlow, levels_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Complexity:
     def one_over_r(self) -> float | None:
         """O(N_feat) / O(F), the paper's Table 2; F with its decoder and its scale layer.
 
-        None where the flow is made by hand.
+        None where the flow is a classical one.
         """
         return self.feature_network / self.flow_network if self.flow_network else None
 
@@ -77,18 +78,19 @@ def complexity(model: DeepFeatureFlow, size: tuple[int, int]) -> Complexity:
     model = copy.deepcopy(model).to("meta").eval()
     frame = torch.empty(1, 3, *size, device="meta")
     features, feature_network = _count(model.feature_network, frame)
-    (flow, _), flow_network = _count(model.flow_network, frame, frame)
+    flow, flow_network = _count(model.flow_network, frame, frame)
+    flow_network += sum(_count(layer, flow.context)[1] for layer in model.scale_layers)
     _, tail = _count(model.tail, features)
     deep = model.tail(features)
     by_head = {name: _count(head, deep)[1] for name, head in model.heads.items()}
     heads = tail + sum(by_head.values())
     # FlopCounterMode counts sampling and products as nothing. For each element: 4 taps of a
     # multiply-add, and one product with the scale field.
-    warp = 9.0 * features.shape[1] * flow.shape[-2] * flow.shape[-1]
+    warp = 9.0 * sum(level.numel() for level in levels_of(features))
     return Complexity(feature_network, flow_network, warp, heads, by_head)
 
 
-def _count(module: nn.Module, *inputs: Tensor) -> tuple[Tensor, float]:
+def _count(module: nn.Module, *inputs: Any) -> tuple[Any, float]:
     with FlopCounterMode(display=False) as counter:
         output = module(*inputs)
     return output, float(counter.get_total_flops())

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dff.models.contracts import STRIDE
+
 Depth = Literal[18, 34, 50, 101]
 BLOCKS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -120,14 +122,20 @@ class Layers(nn.Sequential):
 
     Args:
         layers: Name -> layer.
-        out_channels: Channels that come out.
+        channels: Channels that come out.
+        strides: Of the one level that comes out.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], out_channels: int) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        channels: int,
+        strides: tuple[int, ...] = (STRIDE,),
+    ) -> None:
         super().__init__()
         for name, layer in layers.items():
             self.add_module(name, layer)
-        self.out_channels = out_channels
+        self.channels, self.strides = (channels,), strides
 
 
 class ResNet(Layers):
@@ -242,7 +250,7 @@ def split(network: ResNet, task_layers: Literal[21, 12, 5, 1]) -> tuple[Layers, 
             of layer3, or as many as leave one.
 
     Returns:
-        Front (image -> intermediate features of stride 16, `out_channels` of them) and tail
+        Front (image -> intermediate features of stride 16, `channels` of them) and tail
         (intermediate features -> features).
 
     Raises:
@@ -266,7 +274,7 @@ def split(network: ResNet, task_layers: Literal[21, 12, 5, 1]) -> tuple[Layers, 
         else:
             (tail if name.startswith("reduce") else front)[name] = layer
     blocks = cast("Sequence[Block]", front["layer4" if "layer4" in front else "layer3"])
-    return Layers(front, blocks[-1].out_channels), Layers(tail, network.out_channels)
+    return Layers(front, blocks[-1].out_channels), Layers(tail, *network.channels)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:

@@ -1,8 +1,8 @@
-"""Flow that is made by hand, for shallow feature flow: no learning, and a scale field of ones.
+"""Classical flow, for shallow feature flow: no learning, and a scale field of 1.
 
-The paper runs it as a baseline (SFF, Sec. 5). A classical flow has the face of a flow network,
-(current, key) -> flow in feature pixels and scale field, so whatever takes one takes the other. It
-has no parameters, and no gradient passes through it: training reaches the features and the heads.
+The paper runs it as a baseline (SFF, Sec. 5). A classical flow has the face of a flow network, so
+whatever takes one takes the other. It has no parameters and no context, and no gradient passes
+through it: training reaches the features and the heads.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dff.models.contracts import Flow
 from dff.models.flow.flownet import MINIMUM_SIDE, check_pair
-
-STRIDE = 16
 
 FlowFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Current and key picture (h, w, 3) uint8 RGB -> flow (h, w, 2) float32 in their pixels, x first.
@@ -31,26 +30,21 @@ Reduction = Literal[1, 2, 4]
 
 
 @torch.no_grad()
-def classical_flow(
-    find: FlowFunction, current: Tensor, key: Tensor, reduction: Reduction
-) -> tuple[Tensor, Tensor]:
-    """Flow and scale field of a batch, as a flow network gives them, from a function on pictures.
+def classical_flow(find: FlowFunction, current: Tensor, key: Tensor, reduction: Reduction) -> Flow:
+    """The flow of a batch, as a flow network gives it, from a function on pictures.
 
-    The flow of a feature pixel is the mean over the 16 x 16 image pixels of its cell (fewer at the
-    right and the lower border), as FlowNet's last map is average-pooled. So cell 0 covers image
-    pixels 0 to 15, with its centre at 7.5, which is where metrics and heads take it to be
-    (`align_corners=False`). The pictures are computed on the CPU.
+    The pictures are computed on the CPU.
 
     Args:
         find: The flow of two pictures.
         current: (B, 3, H, W), RGB in [0, 1], of any type, on any device.
         key: Likewise.
-        reduction: The pictures are the frames at 1 / reduction of their size.
+        reduction: The pictures are the frames at 1 / reduction of their size; it is the stride of
+            the flow.
 
     Returns:
-        Flow (B, 2, ceil(H/16), ceil(W/16)), current -> key, channel 0 = x, in feature pixels,
-        float32; scale field (B, 1, ceil(H/16), ceil(W/16)), ones, which fits any number of
-        channels. On the meta device, their shapes.
+        Field (B, 2, ceil(H / reduction), ceil(W / reduction)) without context. On the meta device,
+        its shape.
 
     Raises:
         ValueError: The frames differ in shape, or a side is below 64 pixels.
@@ -59,18 +53,12 @@ def classical_flow(
     check_pair(current, key.shape, f"{wanted}, as the flow networks do")
     if current.is_meta:
         batch, _, height, width = current.shape
-        flow = current.new_empty(
-            batch, 2, -(-height // STRIDE), -(-width // STRIDE), dtype=torch.float32
-        )
-    else:
-        pairs = zip(_pictures(current, reduction), _pictures(key, reduction), strict=True)
-        found = np.stack([find(one, other) for one, other in pairs])
-        flow = torch.from_numpy(found).permute(0, 3, 1, 2).contiguous()
-        cell = STRIDE // reduction
-        # Ceil mode takes the mean of the pixels that a cut cell has.
-        flow = F.avg_pool2d(flow, cell, cell, ceil_mode=True) / cell
-        flow = flow.to(current.device)
-    return flow, torch.ones_like(flow[:, :1])
+        size = -(-height // reduction), -(-width // reduction)
+        return Flow(current.new_empty(batch, 2, *size, dtype=torch.float32))
+    pairs = zip(_pictures(current, reduction), _pictures(key, reduction), strict=True)
+    found = np.stack([find(one, other) for one, other in pairs])
+    field = torch.from_numpy(found).permute(0, 3, 1, 2).contiguous()
+    return Flow(field.to(current.device) * reduction)
 
 
 def _pictures(frames: Tensor, reduction: int) -> np.ndarray:
@@ -93,7 +81,7 @@ def check_settings(kind: str, preset: str, presets: tuple[str, ...], reduction: 
 
 
 class DISFlow(nn.Module):
-    """Flow by dense inverse search (Kroeger et al. 2016), as OpenCV has it; the scale field is 1.
+    """Flow by dense inverse search (Kroeger et al. 2016), as OpenCV has it.
 
     Args:
         preset: OpenCV's "ultrafast", "fast" or "medium": the finest level that is searched, the
@@ -105,10 +93,13 @@ class DISFlow(nn.Module):
         ValueError: There is no such preset or reduction.
     """
 
+    context_channels = 0
+
     def __init__(self, preset: DISPreset = "fast", reduction: Reduction = 2) -> None:
         super().__init__()
         check_settings("DIS", preset, get_args(DISPreset), reduction)
         self.preset, self.reduction = preset, reduction
+        self.stride: int = reduction
 
     def find(self, current: np.ndarray, key: np.ndarray) -> np.ndarray:
         """The flow of two pictures; see `FlowFunction`."""
@@ -125,8 +116,8 @@ class DISFlow(nn.Module):
         flow: np.ndarray = search.calc(grey, other, None)  # type: ignore[call-overload]
         return flow
 
-    def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow and scale field; see `classical_flow`."""
+    def forward(self, current: Tensor, key: Tensor) -> Flow:
+        """Frames (B, 3, H, W) -> their flow; see `classical_flow`."""
         return classical_flow(self.find, current, key, self.reduction)
 
 
@@ -137,8 +128,10 @@ class NoFlow(nn.Module):
     no flow to compute.
     """
 
-    def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow and scale field, as `classical_flow` gives them."""
-        size = [-(-side // STRIDE) for side in current.shape[-2:]]
-        flow = current.new_zeros(len(current), 2, *size, dtype=torch.float32)
-        return flow, torch.ones_like(flow[:, :1])
+    stride = 16
+    context_channels = 0
+
+    def forward(self, current: Tensor, key: Tensor) -> Flow:
+        """Frames (B, 3, H, W) -> a flow of zeros."""
+        size = [-(-side // self.stride) for side in current.shape[-2:]]
+        return Flow(current.new_zeros(len(current), 2, *size, dtype=torch.float32))

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dff.models.dff import PreparedKey
+from dff.models.contracts import Flow, PreparedKey
 
 FLOW_UNIT = 20.0
 """Pixels of the half-size image in one unit of the raw predictions, as FlowNet was trained."""
 
-FEATURE_PIXELS = FLOW_UNIT * 2 / 16
-"""Feature pixels in one unit of the raw predictions: half-size image -> image -> stride 16."""
+IMAGE_PIXELS = FLOW_UNIT * 2
+"""Pixels of the image in one unit of the raw predictions."""
 
 MINIMUM_SIDE = 64
 SLOPE = 0.1
@@ -59,16 +59,15 @@ class PairInput(nn.Module):
 
 
 class FlowDecoder(nn.Module):
-    """Coarse-to-fine refinement of FlowNet, then flow and scale field at stride 16.
+    """Coarse-to-fine refinement of FlowNet, then the flow at stride 16.
 
     Args:
         skips: Channels of the encoder's five maps, coarse to fine: strides 64, 32, 16, 8, 4 of the
             half-size image.
         widths: Channels of the four deconvolutions, coarse to fine.
-        feature_channels: Channels of the scale field.
     """
 
-    def __init__(self, skips: Sequence[int], widths: Sequence[int], feature_channels: int) -> None:
+    def __init__(self, skips: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         self.deconvolutions = nn.ModuleList()
         self.predictions = nn.ModuleList()
@@ -80,7 +79,7 @@ class FlowDecoder(nn.Module):
             self.upsamplings.append(nn.ConvTranspose2d(2, 2, 4, 2))
             channels = skip + width + 2
         self.flow = nn.Conv2d(channels, 2, 3, padding=1)
-        self.scale = nn.Conv2d(channels, feature_channels, 1)
+        self.out_channels = channels
         self.activation: nn.Module = nn.LeakyReLU(SLOPE)
         self._initialize()
 
@@ -95,13 +94,11 @@ class FlowDecoder(nn.Module):
             weight = nn.init.zeros_(upsampling.get_parameter("weight"))
             for channel in range(2):
                 weight[channel, channel] = torch.outer(tap, tap)
-        nn.init.zeros_(self.scale.weight)
-        nn.init.ones_(self.scale.get_parameter("bias"))
 
     def refine(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Encoder's maps, coarse to fine -> four raw flows, coarse to fine, and the joined map.
 
-        The joined map (B, channels, h, w) is pooled to the size of the features.
+        The joined map (B, out_channels, h, w) is pooled to stride 16.
         """
         joined = maps[0]
         flows = []
@@ -121,9 +118,9 @@ class FlowDecoder(nn.Module):
         return flows, joined
 
     def predict(self, joined: Tensor) -> Tensor:
-        """Joined map (B, channels, h, w) -> raw flow (B, 2, h, w), float32 under any autocast.
+        """Joined map (B, out_channels, h, w) -> raw flow (B, 2, h, w), float32 under any autocast.
 
-        bfloat16 has 8 bits: a flow of 10 feature pixels would come in steps of a whole image pixel.
+        bfloat16 has 8 bits: a flow of 160 image pixels would come in steps of a whole pixel.
         """
         device = joined.device.type
         # meta tensors, which count FLOPs, know no autocast
@@ -135,13 +132,13 @@ class FlowDecoder(nn.Module):
             weight, bias = self.flow.weight.to(joined), cast(Tensor, self.flow.bias).to(joined)
             return F.conv2d(joined, weight, bias, padding=1)
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Encoder's maps -> flow (B, 2, h, w) in feature pixels, scale field (B, C, h, w)."""
+    def forward(self, maps: Sequence[Tensor]) -> Flow:
+        """Encoder's maps -> flow at stride 16, the joined map its context."""
         _, joined = self.refine(maps)
-        return self.predict(joined) * FEATURE_PIXELS, self.scale(joined)
+        return Flow(self.predict(joined) * IMAGE_PIXELS, joined)
 
     def pyramid(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Encoder's maps -> the five raw flows, coarse to fine; the last at the features' size."""
+        """Encoder's maps -> the five raw flows, coarse to fine; the last at stride 16."""
         flows, joined = self.refine(maps)
         return [*flows, self.predict(joined)]
 
@@ -186,41 +183,41 @@ class FlowNetEncoder(nn.Module):
 
 
 class FlowNet(nn.Module):
-    """Flow and scale field from a pair of frames: FlowNet, or FlowNet Half (the paper's Table 1).
+    """Flow from a pair of frames: FlowNet, or FlowNet Half (the paper's Table 1).
 
-    Layer for layer the released code: deconvolutions with bias that are cropped by one pixel, flow
-    and scale field from the joined map pooled to stride 16. An untrained scale field is 1.
+    Layer for layer the released code: deconvolutions with bias that are cropped by one pixel, the
+    flow from the joined map pooled to stride 16, from which propagation reads the scale field too.
 
     Args:
-        feature_channels: Channels of the scale field = of the features that it multiplies.
         width: Factor on the widths of encoder and decoder: 1 = FlowNet, 0.5 = FlowNet Half.
     """
 
     FLOW_UNIT = FLOW_UNIT
+    stride = 16
 
-    def __init__(self, feature_channels: int = 1024, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         widths = [round(width * c) for c in (512, 256, 128, 64)]
         self.pair = PairInput()
         self.encoder = FlowNetEncoder(width)
-        self.decoder = FlowDecoder(self.encoder.out_channels, widths, feature_channels)
+        self.decoder = FlowDecoder(self.encoder.out_channels, widths)
+        self.context_channels = self.decoder.out_channels
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """What `forward` takes in place of a key frame (B, 3, H, W) that many frames share."""
         return self.pair.prepare(key)
 
-    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:
-        """Two frames (B, 3, H, W), RGB in [0, 1] -> flow and scale field at stride 16.
+    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> Flow:
+        """Two frames (B, 3, H, W), RGB in [0, 1] -> flow and its context.
 
         Returns:
-            Flow (B, 2, ceil(H/16), ceil(W/16)), current -> key, channel 0 = x, in feature pixels,
-            float32; scale field (B, feature_channels, ceil(H/16), ceil(W/16)).
+            Field (B, 2, ceil(H/16), ceil(W/16)) and context of the same size.
 
         Raises:
             ValueError: The frames differ in shape, or a side is below 64 pixels.
         """
-        flow, scale = self.decoder(self.encoder(self.pair(current, key)))
-        return flow, scale
+        flow: Flow = self.decoder(self.encoder(self.pair(current, key)))
+        return flow
 
     def pyramid(self, current: Tensor, key: Tensor) -> list[Tensor]:
         """The flows of all five prediction layers, coarse to fine, for pre-training.
@@ -228,7 +225,7 @@ class FlowNet(nn.Module):
         Returns:
             Four flows (B, 2, ., .) of strides 128, 64, 32, 16 of the image, then the one that
             propagation uses, of stride 16 too. One unit is `FLOW_UNIT` pixels of the half-size
-            image at every level, so flow in feature pixels = 2.5 times the last.
+            image at every level, so flow in image pixels = 40 times the last.
 
         Raises:
             ValueError: As in `forward`.

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dff.models.dff import PreparedKey
+from dff.models.contracts import Flow, PreparedKey
 from dff.models.flow.flownet import FLOW_UNIT, SLOPE, FlowDecoder, PairInput, initialize
 
 Normalization = Literal["none", "batch"]
@@ -102,13 +102,12 @@ class InceptionEncoder(nn.Module):
 
 
 class FlowNetInception(nn.Module):
-    """Flow and scale field from a pair of frames, at a seventh of FlowNet's cost.
+    """Flow from a pair of frames, at a seventh of FlowNet's cost.
 
     The paper gives the encoder alone. The decoder is FlowNet's at an eighth of its widths: the
     whole network then costs what the paper's Table 2 says, to 1 % (a quarter: 11 % more).
 
     Args:
-        feature_channels: Channels of the scale field = of the features that it multiplies.
         normalization: `"none"` as in FlowNet itself: statistics of the one or two pairs that fit on
             a GPU in joint training are worth little, and the coarsest map of a small crop is one
             pixel, which has none. From random weights it learned shifted textures faster, too (8
@@ -119,25 +118,25 @@ class FlowNetInception(nn.Module):
     """
 
     FLOW_UNIT = FLOW_UNIT
+    stride = 16
 
-    def __init__(
-        self, feature_channels: int = 1024, *, normalization: Normalization = "none"
-    ) -> None:
+    def __init__(self, *, normalization: Normalization = "none") -> None:
         super().__init__()
         if normalization not in ("none", "batch"):
             raise ValueError(f"normalization={normalization!r}: choose one of 'none', 'batch'")
         self.pair = PairInput()
         self.encoder = InceptionEncoder(normalization)
-        self.decoder = FlowDecoder(self.encoder.out_channels, DECODER_WIDTHS, feature_channels)
+        self.decoder = FlowDecoder(self.encoder.out_channels, DECODER_WIDTHS)
+        self.context_channels = self.decoder.out_channels
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """What `forward` takes in place of a key frame, as `FlowNet` does."""
         return self.pair.prepare(key)
 
-    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> tuple[Tensor, Tensor]:
-        """Two frames (B, 3, H, W), RGB in [0, 1] -> flow and scale field, as `FlowNet` does."""
-        flow, scale = self.decoder(self.encoder(self.pair(current, key)))
-        return flow, scale
+    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> Flow:
+        """Two frames (B, 3, H, W), RGB in [0, 1] -> flow and its context, as `FlowNet` does."""
+        flow: Flow = self.decoder(self.encoder(self.pair(current, key)))
+        return flow
 
     def pyramid(self, current: Tensor, key: Tensor) -> list[Tensor]:
         """The raw flows of all five prediction layers, coarse to fine, as `FlowNet` does."""

@@ -1,6 +1,7 @@
 """The segmentation head: features -> scores -> a label for each pixel."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class SegmentationHead(nn.Module):
         scores: Tensor = self.scores(features)
         return scores
 
-    def loss(self, features: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss(self, features: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy over the pixels that are not 255, at the resolution of the labels.
 
         Args:
@@ -51,6 +52,11 @@ class SegmentationHead(nn.Module):
         rows = scores.permute(0, 2, 3, 1).flatten(0, 2)
         total = F.cross_entropy(rows, mask.flatten(), ignore_index=IGNORED, reduction="sum")
         return {"segmentation": total / (mask != IGNORED).sum().clamp(min=1)}
+
+    def confidence(self, features: Tensor) -> Tensor:
+        """Mean probability of the classes that win, (B,): how sure the head is of its labels."""
+        scores: Tensor = self(features).float()
+        return scores.softmax(1).amax(1).mean((1, 2))
 
     def predict(
         self, features: Tensor, size: tuple[int, int], frame: tuple[int, int] | None = None

@@ -13,6 +13,7 @@ from torch import Tensor
 from dff.models.weights.mxnet import is_params
 from dff.models.weights.safetensors import is_safetensors
 
+_OLD_SCALE_LAYER = re.compile(r"(flow_network\.)?\bdecoder\.scale\.")
 _AGAIN = "copy or download it again, and compare its size"
 _WRAPPERS = {"_orig_mod", "module"}
 """What torch.compile and DistributedDataParallel put into the names of what they wrap."""
@@ -58,14 +59,21 @@ def read_torch(
 
 
 def plain_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict without the names that torch.compile and DistributedDataParallel add."""
-    return {".".join(_unwrapped(name.split("."))): value for name, value in state.items()}
+    """A state dict under today's names, without those that torch.compile and DDP add."""
+    named = {".".join(_unwrapped(name.split("."))): value for name, value in state.items()}
+    return {current_name(name): value for name, value in named.items()}
 
 
 def names_within(state: Mapping[str, Any]) -> dict[str, Any]:
     """The same, but for the first part of a name: networks are found behind any prefix."""
     split = {name: name.split(".") for name in state}
-    return {".".join([p[0], *_unwrapped(p[1:])]): state[name] for name, p in split.items()}
+    named = {".".join([p[0], *_unwrapped(p[1:])]): state[name] for name, p in split.items()}
+    return {current_name(name): value for name, value in named.items()}
+
+
+def current_name(name: str) -> str:
+    """Today's name of a parameter: the scale layer once belonged to the flow network."""
+    return _OLD_SCALE_LAYER.sub("scale_layers.0.", name)
 
 
 def _unwrapped(parts: list[str]) -> list[str]:

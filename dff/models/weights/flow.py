@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dff.models.flow.flownet import FLOW_UNIT, MEAN, FlowNet
+from dff.models.weights.files import current_name
 
 Channels = Literal["rgb", "bgr"]
 
@@ -97,7 +98,7 @@ class FlowWeights:
     Args:
         title: Whose naming it is.
         channels: The order in which that network takes the channels; `state` takes RGB.
-        state: Tensors by our names, with the prefix `flow_network.`.
+        state: Tensors by our names, with the prefix `flow_network.` or `scale_layers.`.
         used: Names in the file -> the tensor of ours that they went into.
         left_over: Names in the file that FlowNet has no place for.
     """
@@ -158,8 +159,11 @@ def convert_flownet(
     return FlowWeights(
         naming.title,
         order,
-        {f"flow_network.{our}": value for our, value in ours.items()},
-        {prefix + name: f"flow_network.{_target(our)}" for name, our in names.items()},
+        {current_name(f"flow_network.{our}"): value for our, value in ours.items()},
+        {
+            prefix + name: current_name(f"flow_network.{_target(our)}")
+            for name, our in names.items()
+        },
         [key for key in tensors if not key.startswith(prefix) or key[len(prefix) :] not in names],
     )
 
@@ -228,8 +232,10 @@ def _check_shapes(names: Mapping[str, str], inside: Mapping[str, Tensor], source
         if our in by_ours and by_ours[our].ndim:
             sizes[i] = len(by_ours[our])
     with torch.device("meta"):
-        network = FlowNet(sizes[0], width=sizes[1] / 64)
+        network = FlowNet(width=sizes[1] / 64)
     wanted = {name: value.shape for name, value in network.state_dict().items()}
+    wanted["decoder.scale.weight"] = torch.Size((sizes[0], network.context_channels, 1, 1))
+    wanted["decoder.scale.bias"] = torch.Size((sizes[0],))
     for name, our in names.items():
         layer, norm, _ = our.partition(".norm.")
         shape = wanted[f"{layer}.bias"] if norm else wanted[our]

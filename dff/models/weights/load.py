@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dff.models.weights.safetensors import is_safetensors, read_safetensors
 
 TORCHVISION = "torchvision:"
 
-NEW_LAYERS = ("reduce", "scale", "heads")
+NEW_LAYERS = ("reduce", "scale_layers", "heads")
 """Parts that the paper adds to the networks it starts from: a file may lack them."""
 
 _BATCH_NORM = {
@@ -36,7 +36,6 @@ _FLOWNET_DECODER = {
     **{f"Convolution{i + 1}": f"predictions.{i}" for i in range(4)},
     **{f"upsample_flow{6 - i}to{5 - i}": f"upsamplings.{i}" for i in range(4)},
     "Convolution5": "flow",
-    "Convolution5_scale": "scale",
 }
 
 
@@ -61,7 +60,7 @@ class WeightReport:
         )
 
 
-def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = ()) -> WeightReport:
+def load_weights(module: nn.Module, source: str | Path) -> WeightReport:
     """Sets the weights of a network from a file, or not at all.
 
     Takes the authors' MXNet files (`.params`: Deep Feature Flow, ResNet, FlowNet), state dicts with
@@ -74,7 +73,6 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
         module: A ResNet, a flow network, or a whole DeepFeatureFlow.
         source: A file, or `torchvision:NAME` for weights that torchvision downloads, for instance
             `torchvision:resnet50` or `torchvision:ResNet50_Weights.IMAGENET1K_V2`.
-        keep: Layers that keep their own values, whatever the file has for them, such as "scale".
 
     Returns:
         The names that were used, missing and left over.
@@ -97,9 +95,6 @@ def load_weights(module: nn.Module, source: str | Path, keep: Collection[str] = 
     else:
         state, left_over, origin = read_weights(source)
     _warn_of_convention(module, source, origin)
-    kept = [key for key in state if set(keep) & set(key.split("."))]
-    left_over = [*left_over, *kept]
-    state = {key: value for key, value in state.items() if key not in kept}
     return _fit(module, state, left_over, source)
 
 
@@ -174,8 +169,8 @@ def from_official(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], 
         arrays: Name -> array, with or without `arg:` and `aux:`.
 
     Returns:
-        Name -> tensor with the prefix `feature_network.`, `flow_network.` or `heads.`; names left
-        over.
+        Name -> tensor with the prefix `feature_network.`, `flow_network.`, `scale_layers.` or
+        `heads.`; names left over.
     """
     state, left_over = {}, []
     for name, array in arrays.items():
@@ -203,6 +198,8 @@ def official_name(name: str) -> str | None:
         return f"flow_network.encoder.{encoder[1].removeprefix('flow_')}.{encoder[2]}"
     if layer in OFFICIAL_NAMES and kind in ("weight", "bias"):
         return f"heads.detection.{OFFICIAL_NAMES[layer]}.{kind}"
+    if layer == "Convolution5_scale" and kind in ("weight", "bias"):
+        return f"scale_layers.0.{kind}"
     if layer in _FLOWNET_DECODER and kind in ("weight", "bias"):
         return f"flow_network.decoder.{_FLOWNET_DECODER[layer]}.{kind}"
     return None

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
+from dff.data.video.clips import Clips, every
 from dff.data.video.frame_times import FrameClock, checked_fps
-from dff.data.video.intervals import Intervals
 from dff.data.video.sources import FrameFolder, VideoFile, find_videos
 from dff.data.video.writer import same_scheduling
 
@@ -165,13 +165,13 @@ def test_a_last_frame_ends_with_its_video():
     assert clock.end(1.0) == clock.end(9.0) == pytest.approx(0.2)  # a header that cannot be
 
 
-def test_intervals_carry_the_times_of_their_frames(tmp_path):
+def test_clips_carry_the_times_of_their_frames(tmp_path):
     path = write_clip(tmp_path / "a.mkv", times=UNEVEN)
-    found = list(Intervals(find_videos([path]), 4))
-    assert [len(item["times"]) for item in found] == [4, 4, 2]
-    times = [time for item in found for time in item["times"]]
+    found = list(Clips(find_videos([path]), every(4)))
+    assert [len(item.times) for item in found] == [4, 4, 2]
+    times = [time for item in found for time in item.times]
     assert times == pytest.approx([time / 1000 for time in UNEVEN])
-    assert found[-1]["end"] == times_of(path)[1]
+    assert found[-1].end == times_of(path)[1]
 
 
 def test_a_folder_has_the_rate_that_it_is_given(tmp_path):
@@ -179,8 +179,8 @@ def test_a_folder_has_the_rate_that_it_is_given(tmp_path):
         av.VideoFrame.from_ndarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"{number}.png")
     frames = list(FrameFolder(tmp_path, fps=5).timed())
     assert [(frame.time, frame.end) for frame in frames] == [(0, 0.2), (0.2, 0.4), (0.4, 0.6)]
-    (interval,) = Intervals(find_videos([tmp_path], fps=50), 3)
-    assert (interval["times"], interval["end"], interval["fps"]) == ([0, 0.02, 0.04], 0.06, 50)
+    (clip,) = Clips(find_videos([tmp_path], fps=50), every(3))
+    assert (clip.times, clip.end, clip.fps) == ([0, 0.02, 0.04], 0.06, 50)
     assert find_videos([tmp_path])[0].open().fps == 17
 
 

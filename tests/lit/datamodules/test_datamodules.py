@@ -11,14 +11,15 @@ from vid_layout import box_of, write_vid
 from dff.data.datasets.cityscapes import read_train_ids
 from dff.data.files.images import write_png
 from dff.data.samples import IGNORED, SampleError
+from dff.data.transforms.unit_range import to_unit_range
 from dff.lit.datamodules.datasets import (
     Cityscapes,
     Folder,
     ImageNetVID,
     PairData,
     Videos,
-    to_unit_range,
 )
+from dff.models.schedule import FixedSchedule
 
 
 def test_frames_leave_as_rgb_in_0_to_1(small_streets):
@@ -201,9 +202,9 @@ def test_imagenet_vid_can_be_named_on_the_command_line(vid, tmp_path):
 
 def test_sides_that_no_video_can_have_are_refused():
     with pytest.raises(ValueError, match="a short side of 32 is too small"):
-        Videos([], 5, 32)
+        Videos([], FixedSchedule(5), 32)
     with pytest.raises(ValueError, match="max_side 500 with short_side None"):
-        Videos([], 5, None, 500)
+        Videos([], FixedSchedule(5), None, 500)
 
 
 def write_folder(root, **splits):

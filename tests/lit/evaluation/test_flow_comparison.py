@@ -11,15 +11,18 @@ from dff.lit.evaluation.flow_comparison import (
     flow_function,
     title,
 )
+from dff.models.contracts import Flow
 from dff.models.flow.classical import NoFlow
 
 
 class Constant(nn.Module):
-    """A flow of (1, -0.5) feature pixels: (16, -8) pixels of the image."""
+    """A flow of (16, -8) pixels of the image."""
+
+    stride, context_channels = 16, 0
 
     def forward(self, current, key):
-        flow, scale = NoFlow()(current, key)
-        return flow + torch.tensor([1.0, -0.5]).view(1, 2, 1, 1), scale
+        zero = NoFlow()(current, key).field
+        return Flow(zero + torch.tensor([16.0, -8.0]).view(1, 2, 1, 1))
 
 
 def batch_of(flow, known=None):
@@ -51,7 +54,7 @@ def test_what_is_unknown_counts_nowhere():
     cells, cells_known = at_stride_16(truth, known)
     # the third column of cells is known by half, the fourth not at all
     assert cells_known[0, 0].tolist() == [True, True, True, False]
-    assert cells[0, :, 0].tolist() == [[0.25, 0.25, 0.25, 0.0]] * 2
+    assert cells[0, :, 0].tolist() == [[4.0, 4.0, 4.0, 0.0]] * 2
     report = compare_flows({"zero": NoFlow()}, [batch_of(truth, known)])
     assert report["zero"]["epe"] == pytest.approx(4 * 2**0.5)
     assert report["zero"]["epe_cells"] == pytest.approx(4 * 2**0.5)
@@ -67,8 +70,8 @@ def test_what_the_stride_costs_is_said():
 
 def test_flows_come_by_name_or_from_a_checkpoint(tmp_path):
     assert isinstance(flow_function("zero"), NoFlow)
-    flow, scale = flow_function("dis_fast")(torch.rand(1, 3, 64, 96), torch.rand(1, 3, 64, 96))
-    assert flow.shape == (1, 2, 4, 6) and (scale == 1).all()
+    flow = flow_function("dis_fast")(torch.rand(1, 3, 64, 96), torch.rand(1, 3, 64, 96))
+    assert flow.field.shape == (1, 2, 32, 48)
     with pytest.raises(FileNotFoundError, match="nowhere is neither a checkpoint nor a flow: want"):
         flow_function("nowhere")
     (tmp_path / "text.ckpt").write_text("no checkpoint")

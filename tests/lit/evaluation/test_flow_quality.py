@@ -16,25 +16,28 @@ from dff.lit.evaluation.flow_quality import (
     cells_of,
 )
 from dff.lit.evaluation.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
+from dff.models.contracts import Flow
 from dff.models.dff import DeepFeatureFlow
-from dff.models.warp import resize_flow
+from dff.models.flow.classical import NoFlow
 
 
 class TrueFlowFunction(torch.nn.Module):
     """A flow function that was told the truth of the batches that come, in their order."""
 
-    def __init__(self, truths, channels=3):
+    stride, context_channels = 1, 0
+
+    def __init__(self, truths):
         super().__init__()
-        self.truths, self.channels = list(truths), channels
+        self.truths = list(truths)
 
     def forward(self, current, key):
-        truth = self.truths.pop(0)
-        flow = resize_flow(truth, tuple(-(-side // 16) for side in truth.shape[-2:]))
-        return flow, flow.new_ones(len(flow), self.channels, *flow.shape[-2:])
+        return Flow(self.truths.pop(0))
 
 
 class MeanColours(torch.nn.Module):
     """The mean colour of each cell: moves with the picture when that moves by whole cells."""
+
+    channels, strides = (3,), (16,)
 
     def forward(self, image):
         return F.avg_pool2d(image, 16, ceil_mode=True)
@@ -115,14 +118,17 @@ def test_features_that_move_with_the_picture_are_carried_whole_where_they_can_be
 def test_a_scale_field_turns_features_unless_it_is_alike_for_all_channels():
     batch = moved_pair(0, 0)
     features = MeanColours()(batch["key"])
-    flow, scale = torch.zeros(1, 2, 4, 6), torch.full((1, 3, 4, 6), 0.25)
+    flow = Flow(torch.zeros(1, 2, 4, 6))
+    model = DeepFeatureFlow(MeanColours(), NoFlow(), {})
+    scale = torch.full((1, 3, 4, 6), 0.25)
+    model.scale_field = lambda *_: scale
     quality = FlowQuality([2])
-    quality.update(batch, features, features, flow, scale)
+    quality.update(batch, features, features, flow, model)
     assert quality.compute()["cosine_full"]["all"].item() == pytest.approx(1)
     scale[:, 1:] = 0
     one = features[:, 0] / features.norm(dim=1)  # only the first channel is left
     quality = FlowQuality([2])
-    quality.update(batch, features, features, flow, scale)
+    quality.update(batch, features, features, flow, model)
     found = quality.compute()
     assert found["cosine_full"]["all"].item() == pytest.approx(one.mean().item())
     assert found["cosine_no_scale"]["all"].item() == pytest.approx(1)
@@ -201,23 +207,21 @@ def test_streets_tell_what_is_occluded_and_know_the_flow_there_too(small_streets
     assert batch["flow_known"].all()
 
 
-def test_the_flow_network_before_has_its_old_weights_and_a_scale_field_of_1(small_module, tmp_path):
+def test_the_flow_network_before_has_its_old_weights(small_module, tmp_path):
     torch.manual_seed(1)
     module, old = small_module().eval(), small_module().eval()
     with torch.no_grad():
         old.model.flow_network.decoder.flow.bias.fill_(0.5)
-        old.model.flow_network.decoder.scale.bias.fill_(3.0)
     torch.save({"state_dict": old.state_dict()}, tmp_path / "old.ckpt")
     before, used = flow_network_before(module, tmp_path / "old.ckpt")
-    assert len(used.missing) == 2
+    assert used.missing == ()
     frames = torch.rand(2, 1, 3, 64, 96)
     with torch.no_grad():
-        flow, scale = before(*frames)
-        assert torch.equal(flow, old.model.flow_network(*frames)[0])
-        assert not torch.equal(flow, module.model.flow_network(*frames)[0])
-    assert (scale == 1).all() and scale.shape[1] == 16
+        flow = before(*frames).field
+        assert torch.equal(flow, old.model.flow_network(*frames).field)
+        assert not torch.equal(flow, module.model.flow_network(*frames).field)
     module.model.flow_network = TrueFlowFunction([])
-    with pytest.raises(ValueError, match="made by hand and was not trained"):
+    with pytest.raises(ValueError, match="is a classical flow and learns nothing"):
         flow_network_before(module, tmp_path / "old.ckpt")
 
 

@@ -7,7 +7,8 @@ from dff.lit.metrics.accuracy import GapAccuracy, truth_size
 from dff.lit.metrics.gaps import (
     GapEndPointError,
     SpeedEndPointError,
-    flow_in_image_pixels,
+    dense_flow,
+    flow_of_cells,
     owned_by_rank,
 )
 
@@ -81,14 +82,18 @@ def test_unknown_flow_is_not_counted():
     assert metric.compute()[0].item() == pytest.approx(2**0.5)
 
 
-def test_a_feature_pixel_is_16_image_pixels():
-    flow = flow_in_image_pixels(torch.full((1, 2, 4, 6), 0.5), (64, 96))
+def test_flow_of_cells_is_their_mean_and_stays_in_image_pixels():
+    field = torch.zeros(1, 2, 32, 48)  # stride 2
+    field[:, :, :, ::2] = 16.0
+    cells = flow_of_cells(field, 2, (64, 96))
+    assert cells.shape == (1, 2, 4, 6) and (cells == 8).all()
+    flow = dense_flow(cells, (64, 96))
     assert flow.shape == (1, 2, 64, 96)
     torch.testing.assert_close(flow, torch.full_like(flow, 8.0))
 
 
 def test_flow_of_resized_frames_is_in_pixels_of_the_image():
-    flow = flow_in_image_pixels(torch.full((1, 2, 4, 6), 0.5), (64, 96), (128, 288))
+    flow = dense_flow(torch.full((1, 2, 4, 6), 8.0), (64, 96), (128, 288))
     assert flow.shape == (1, 2, 128, 288)
     assert flow[0, 0].unique().item() == 24  # 8 pixels of the frames, three times as wide
     assert flow[0, 1].unique().item() == 16

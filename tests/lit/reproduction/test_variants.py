@@ -56,8 +56,8 @@ def test_frame_sees_single_frames_and_computes_no_flow():
 def test_what_a_variant_fixes_is_fixed_whole():
     """A factor for a part of the fixed part would else go on training it."""
     assert factors("dff") == BASE["model"]["init_args"]["lr_factors"]
-    assert factors("fix_f") == {"flow_network": 0.0}
-    assert factors("no_scale") == {"flow_network": 0.2, "flow_network.decoder.scale": 0.0}
+    assert factors("fix_f") == {"flow_network": 0.0, "scale_layers": 0.0}
+    assert factors("no_scale") == {"flow_network": 0.2, "scale_layers": 0.0}
     assert factors("fix_n") == {
         **BASE["model"]["init_args"]["lr_factors"],
         **{"feature_network": 0.0, "heads": 0.0, "tail": 0.0},
@@ -69,11 +69,11 @@ def test_a_variant_trains_what_it_says_and_nothing_else(name):
     own = copy.deepcopy(settings(name)["model"]["init_args"])
     module = LitDFF(**own | {"weights": None, "flow_weights": None, "batch_norm": "trained"})
     trained = {n.split(".")[0] for n, p in module.model.named_parameters() if p.requires_grad}
-    wanted = {"feature_network", "flow_network", "heads", "tail"}
+    wanted = {"feature_network", "flow_network", "scale_layers", "heads", "tail"}
     wanted &= {n.split(".")[0] for n, _ in module.model.named_parameters()}
     wanted -= set(VARIANTS[name].frozen)
     assert trained == wanted
-    scale = [p for n, p in module.model.named_parameters() if "decoder.scale" in n]
+    scale = [p for n, p in module.model.named_parameters() if n.startswith("scale_layers")]
     fixed = name in ("no_scale", "fix_f")
     assert all(p.requires_grad != fixed for p in scale)
 

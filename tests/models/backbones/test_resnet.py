@@ -119,7 +119,7 @@ def test_front_and_tail_make_the_whole(depth, task_layers):
     image = torch.rand(1, 3, 65, 97)
     with torch.no_grad():
         between = front(image)
-        assert between.shape == (1, front.out_channels, 5, 7)
+        assert between.shape == (1, *front.channels, 5, 7)
         assert torch.equal(tail(between), network(image))
     names = [*front.state_dict(), *tail.state_dict()]
     assert sorted(names) == sorted(network.state_dict())

@@ -14,6 +14,7 @@ from dff.models import build
 from dff.models.analysis.complexity import complexity
 from dff.models.flow.classical import DISFlow, classical_flow
 from dff.models.flow.flownet import FlowNet
+from dff.models.warp import flow_at_level
 from dff.models.weights.load import load_weights
 
 
@@ -38,17 +39,18 @@ def moved(x, y, height=128, width=160):
 @pytest.mark.parametrize("preset", ["ultrafast", "fast", "medium"])
 @pytest.mark.parametrize("reduction", [1, 2])
 def test_dis_finds_a_translation_in_feature_pixels(preset, reduction):
-    flow, scale = DISFlow(preset, reduction)(*moved(8, -4))
-    assert flow.shape == (1, 2, 8, 10) and flow.dtype == torch.float32
+    field = DISFlow(preset, reduction)(*moved(8, -4)).field
+    assert field.shape == (1, 2, 128 // reduction, 160 // reduction)
+    flow = flow_at_level(field, reduction, 16, (8, 10))
+    assert flow.dtype == torch.float32
     inside = 16 * flow[0, :, 2:-2, 2:-2]  # image pixels
     assert (inside[0] - 8).abs().max() < 0.5 and (inside[1] + 4).abs().max() < 0.5
-    assert scale.shape == (1, 1, 8, 10) and (scale == 1).all()
 
 
 def test_still_frames_have_no_flow():
     frame = texture(64, 96)
-    flow, _ = DISFlow("medium")(frame, frame)
-    assert 16 * flow.abs().max() < 0.1
+    flow = DISFlow("medium")(frame, frame).field
+    assert flow_at_level(flow, 2, 16, (4, 6)).abs().max() * 16 < 0.1
 
 
 def test_a_feature_pixel_is_the_mean_of_its_cell():
@@ -60,13 +62,14 @@ def test_a_feature_pixel_is_the_mean_of_its_cell():
         return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
 
     frame = torch.rand(1, 3, 68, 82)
-    full, _ = classical_flow(find, frame, frame, 1)
-    assert full.shape == (1, 2, 5, 6)
+    full = flow_at_level(classical_flow(find, frame, frame, 1).field, 1, 16, (5, 6))
     columns = torch.tensor([7.5, 23.5, 39.5, 55.5, 71.5, 80.5])
     rows = torch.tensor([7.5, 23.5, 39.5, 55.5, 65.5])
     torch.testing.assert_close(16 * full[0, 0, 1], columns)
     torch.testing.assert_close(16 * full[0, 1, :, 2], rows)
-    half, _ = classical_flow(find, frame, frame, 2)  # 34 x 41 pixels, each worth 2 of the frame
+    field = classical_flow(find, frame, frame, 2).field  # 34 x 41, each worth 2 of the frame
+    assert field.shape == (1, 2, 34, 41)
+    half = flow_at_level(field, 2, 16, (5, 6))
     columns = torch.tensor([3.5, 11.5, 19.5, 27.5, 35.5, 40.0])
     torch.testing.assert_close(16 * half[0, 0, 0], 2 * columns)
 
@@ -75,32 +78,37 @@ def test_a_feature_pixel_is_the_mean_of_its_cell():
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 def test_the_grid_is_that_of_the_flow_networks(size, reduction):
     frame = torch.rand(1, 3, *size)
-    flow, _ = DISFlow("ultrafast", reduction)(frame, frame)
+    network = DISFlow("ultrafast", reduction)
+    flow = network(frame, frame).field
     with torch.device("meta"):
-        expected, _ = FlowNet(4)(frame.to("meta"), frame.to("meta"))
-    assert flow.shape == expected.shape
+        expected = FlowNet()(frame.to("meta"), frame.to("meta")).field
+    cells = flow_at_level(flow, network.stride, FlowNet.stride, expected.shape[-2:])
+    assert cells.shape == expected.shape
+    assert network(frame.to("meta"), frame.to("meta")).field.shape == flow.shape
 
 
 def test_rows_do_not_depend_on_their_batch():
     pairs = [moved(8, -4), moved(-6, 2)]
     current, key = (torch.cat(frames) for frames in zip(*pairs, strict=True))
-    together, _ = DISFlow()(current, key)
-    alone = torch.cat([DISFlow()(*pair)[0] for pair in pairs])
+    together = DISFlow()(current, key).field
+    alone = torch.cat([DISFlow()(*pair).field for pair in pairs])
     assert torch.equal(together, alone)
 
 
 def test_any_type_of_frames_and_any_autocast():
     current, key = moved(8, -4)
-    expected, _ = DISFlow()(current, key)
+    expected = DISFlow()(current, key).field
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
-        under, scale = DISFlow()(current, key)
-    assert under.dtype == scale.dtype == torch.float32 and torch.equal(under, expected)
-    half, _ = DISFlow()(current.bfloat16(), key.bfloat16())
-    assert 16 * (half - expected)[..., 2:-2, 2:-2].abs().max() < 0.5
+        under = DISFlow()(current, key)
+    assert under.field.dtype == torch.float32 and torch.equal(under.field, expected)
+    assert under.context is None and DISFlow.context_channels == 0
+    half = DISFlow()(current.bfloat16(), key.bfloat16()).field
+    cells = flow_at_level(half - expected, 2, 16, (8, 10))
+    assert 16 * cells[..., 2:-2, 2:-2].abs().max() < 0.5
 
 
 def test_frames_of_two_sizes_are_refused_as_by_the_networks():
-    for network in (DISFlow(), FlowNet(4)):
+    for network in (DISFlow(), FlowNet()):
         with pytest.raises(ValueError, match=r"\(1, 3, 64, 96\), key frame .*\(1, 3, 64, 64\): gi"):
             network(torch.zeros(1, 3, 64, 96), torch.zeros(1, 3, 64, 64))
         with pytest.raises(ValueError, match=r"frames of 63 x 64 pixels: .* at least 64 on each"):

@@ -11,6 +11,7 @@ from dff.models.flow.sift_flow.sift_flow import (
     matching_costs,
     sift_flow,
 )
+from dff.models.warp import flow_at_level
 
 
 def pictures(*frames):
@@ -47,19 +48,22 @@ def test_a_motion_border_stands():
 
 
 @pytest.mark.parametrize("preset", ["fast", "slow"])
-def test_flow_and_scale_in_feature_pixels(preset):
+def test_flow_in_image_pixels_at_its_own_stride(preset):
     current, key = moved(8, -4, 80, 96)
-    flow, scale = SIFTFlow(preset)(current, key)
-    assert flow.shape == (1, 2, 5, 6) and scale.shape == (1, 1, 5, 6) and (scale == 1).all()
+    network = SIFTFlow(preset)
+    flow = network(current, key)
+    assert flow.field.shape == (1, 2, 80 // network.stride, 96 // network.stride)
+    assert flow.context is None
+    cells = flow_at_level(flow.field, network.stride, 16, (5, 6))
     expected = torch.tensor([0.5, -0.25]).view(2, 1, 1).expand(2, 1, 2)
-    torch.testing.assert_close(flow[0, :, 2:3, 2:4], expected)
+    torch.testing.assert_close(cells[0, :, 2:3, 2:4], expected)
 
 
 def test_rows_do_not_depend_on_their_batch():
     pairs = [moved(8, -4, 64, 64), moved(-6, 2, 64, 64)]
     current, key = (torch.cat(frames) for frames in zip(*pairs, strict=True))
-    together, _ = SIFTFlow()(current, key)
-    assert torch.equal(together, torch.cat([SIFTFlow()(*pair)[0] for pair in pairs]))
+    together = SIFTFlow()(current, key).field
+    assert torch.equal(together, torch.cat([SIFTFlow()(*pair).field for pair in pairs]))
 
 
 def test_matching_costs_by_hand():

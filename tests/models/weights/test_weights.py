@@ -24,7 +24,8 @@ class Whole(nn.Module):
     def __init__(self):
         super().__init__()
         self.feature_network = ResNet(18, channels=16)
-        self.flow_network = FlowNet(16, width=0.125)
+        self.flow_network = FlowNet(width=0.125)
+        self.scale_layers = nn.ModuleList([nn.Conv2d(self.flow_network.context_channels, 16, 1)])
         self.heads = nn.ModuleDict({"segmentation": nn.Conv2d(16, 3, 1)})
 
 
@@ -130,7 +131,7 @@ def test_official_names():
         "Convolution1_weight": "flow_network.decoder.predictions.0.weight",
         "upsample_flow6to5_bias": "flow_network.decoder.upsamplings.0.bias",
         "Convolution5_weight": "flow_network.decoder.flow.weight",
-        "Convolution5_scale_weight": "flow_network.decoder.scale.weight",
+        "Convolution5_scale_weight": "scale_layers.0.weight",
     }
     assert {name: official_name(name) for name in names} == names
     assert official_name("rpn_cls_score_weight") == "heads.detection.rpn.scores.weight"
@@ -206,7 +207,7 @@ def test_a_shallower_or_deeper_network_is_refused(tmp_path, file, network):
 
 
 def test_another_network_another_file_or_none_are_refused_with_the_cure(tmp_path):
-    flow = FlowNet(16, width=0.125)
+    flow = FlowNet(width=0.125)
     with pytest.raises(ValueError, match=r"nothing fits .*give the file of this network"):
         load_weights(flow, saved(tmp_path, ResNet(18, channels=16).state_dict()))
     text = tmp_path / "notes.txt"

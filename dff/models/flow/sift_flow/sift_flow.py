@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from torch import Tensor, nn
 
+from dff.models.contracts import Flow
 from dff.models.flow.classical import Reduction, check_settings, classical_flow
 from dff.models.flow.sift_flow.belief_propagation import minimise
 from dff.models.flow.sift_flow.descriptors import LENGTH, dense_sift
@@ -67,6 +68,8 @@ class SIFTFlow(nn.Module):
         ValueError: There is no such preset or reduction.
     """
 
+    context_channels = 0
+
     def __init__(
         self, preset: SIFTFlowPreset = "fast", reduction: Reduction | None = None, **changes: Any
     ) -> None:
@@ -75,13 +78,14 @@ class SIFTFlow(nn.Module):
         self.reduction = reduction if reduction is not None else usual
         check_settings("SIFT-Flow", preset, get_args(SIFTFlowPreset), self.reduction)
         self.preset, self.settings = preset, replace(settings, **changes)
+        self.stride: int = self.reduction
 
     def find(self, current: np.ndarray, key: np.ndarray) -> np.ndarray:
         """The flow of two pictures; see `classical_flow.FlowFunction`."""
         return sift_flow(current, key, self.settings)
 
-    def forward(self, current: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) -> flow and scale field; see `classical_flow.classical_flow`."""
+    def forward(self, current: Tensor, key: Tensor) -> Flow:
+        """Frames (B, 3, H, W) -> their flow; see `classical_flow`."""
         return classical_flow(self.find, current, key, self.reduction)
 
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dff.models.contracts import STRIDE
+
 _NOWHERE = (0.0, 0.0, -1.0, -1.0)
 """A box without area: it overlaps nothing."""
 
@@ -18,7 +20,7 @@ _NOWHERE = (0.0, 0.0, -1.0, -1.0)
 def base_anchors(
     scales: Sequence[float] = (8, 16, 32),
     ratios: Sequence[float] = (0.5, 1, 2),
-    base: int = 16,
+    base: int = STRIDE,
 ) -> Tensor:
     """The anchors of the cell at the origin, ratios outer and scales inner.
 
@@ -44,7 +46,7 @@ def base_anchors(
     return (torch.tensor(rows, dtype=torch.float64) + centre).float()
 
 
-def shifted_anchors(anchors: Tensor, height: int, width: int, stride: int = 16) -> Tensor:
+def shifted_anchors(anchors: Tensor, height: int, width: int, stride: int = STRIDE) -> Tensor:
     """The anchors of every cell of a map, in the order (row, column, anchor).
 
     Cell (i, j) moves them by exactly (j, i) times the stride: no half pixel.

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dff.models.contracts import STRIDE
+
 
 def pool_regions(
     maps: Tensor,
@@ -11,7 +13,7 @@ def pool_regions(
     owners: Tensor,
     *,
     bins: int = 7,
-    stride: int = 16,
+    stride: int = STRIDE,
     cells: Tensor | None = None,
 ) -> Tensor:
     """Mean of each bin of each region, each bin in maps of its own.
@@ -53,7 +55,7 @@ def vote(
     owners: Tensor,
     *,
     bins: int = 7,
-    stride: int = 16,
+    stride: int = STRIDE,
     cells: Tensor | None = None,
 ) -> Tensor:
     """Mean of `pool_regions` over all bins, (R, K), without laying the bins out in between.

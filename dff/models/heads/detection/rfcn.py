@@ -1,15 +1,16 @@
 """The detection head: features -> boxes with classes, by R-FCN (Dai et al. 2016)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dff.models.contracts import STRIDE
 from dff.models.heads.detection.boxes import best_detections, clip, decode, encode, overlaps
 from dff.models.heads.detection.psroi import vote
-from dff.models.heads.detection.rpn import STRIDE, RegionProposals, Regions, real_cells, rows_of
+from dff.models.heads.detection.rpn import RegionProposals, Regions, real_cells, rows_of
 
 OFFICIAL_NAMES = {
     "rpn_cls_score": "rpn.scores",
@@ -65,7 +66,8 @@ class DetectionHead(nn.Module):
     Args:
         in_channels: Channels of the features, even.
         num_classes: Classes of objects; the background is not counted.
-        anchor_scales: Sides of the anchors over the stride of 16.
+        stride: Pixels from one cell of the features to the next.
+        anchor_scales: Sides of the anchors over the stride.
         anchor_ratios: Heights over widths of the anchors.
         pre_nms: Best anchors that enter the suppression of proposals.
         proposals: Regions of an image.
@@ -90,6 +92,7 @@ class DetectionHead(nn.Module):
         in_channels: int,
         num_classes: int,
         *,
+        stride: int = STRIDE,
         anchor_scales: Sequence[float] = (8, 16, 32),
         anchor_ratios: Sequence[float] = (0.5, 1, 2),
         pre_nms: int = 6000,
@@ -120,7 +123,9 @@ class DetectionHead(nn.Module):
             nms_threshold=rpn_nms,
             batch=rpn_batch,
             fg_fraction=fg_fraction,
+            stride=stride,
         )
+        self.stride = stride
         self.scores = nn.Conv2d(half, (num_classes + 1) * bins**2, 1)
         # Class-agnostic: the official layer has deltas for background too, which nothing reads.
         self.deltas = nn.Conv2d(half, 8 * bins**2, 1)
@@ -145,7 +150,7 @@ class DetectionHead(nn.Module):
     def loss(
         self,
         features: Tensor,
-        targets: dict[str, Tensor],
+        targets: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
         """The four parts of the loss, to be added up (official code; all weights 1).
@@ -170,7 +175,7 @@ class DetectionHead(nn.Module):
     def _losses(
         self,
         maps: DetectionMaps,
-        targets: dict[str, Tensor],
+        targets: Mapping[str, Tensor],
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         device = maps.scores.device
@@ -250,8 +255,8 @@ class DetectionHead(nn.Module):
                 boxes.flatten(0, 1),
                 owners,
                 bins=self.bins,
-                stride=STRIDE,
-                cells=real_cells(sizes),
+                stride=self.stride,
+                cells=real_cells(sizes, self.stride),
             ).unflatten(0, (batch, number))
             for m in (maps.scores, maps.deltas)
         )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dff.models.contracts import STRIDE
 from dff.models.heads.detection.boxes import (
     base_anchors,
     clip,
@@ -17,7 +18,6 @@ from dff.models.heads.detection.boxes import (
     suppress,
 )
 
-STRIDE = 16
 DELTA_STDS = (0.1, 0.1, 0.4, 0.4)
 """The layer learns deltas over these; its outputs times these are deltas."""
 
@@ -64,6 +64,7 @@ class RegionProposals(nn.Module):
         nms_threshold: Overlap over which the worse region goes.
         batch: Anchors of an image that the loss is taken of.
         fg_fraction: Share of them that may hold an object.
+        stride: Pixels from one cell of the features to the next.
     """
 
     anchors: Tensor
@@ -80,10 +81,11 @@ class RegionProposals(nn.Module):
         nms_threshold: float = 0.7,
         batch: int = 256,
         fg_fraction: float = 0.5,
+        stride: int = STRIDE,
     ) -> None:
         super().__init__()
         # Constants of the network's making, not weights: no state dict holds them.
-        self.register_buffer("anchors", base_anchors(scales, ratios, STRIDE), persistent=False)
+        self.register_buffer("anchors", base_anchors(scales, ratios, stride), persistent=False)
         self.register_buffer("stds", torch.tensor(DELTA_STDS), persistent=False)
         number = len(self.anchors)
         self.scores = nn.Conv2d(in_channels, 2 * number, 1)
@@ -91,6 +93,7 @@ class RegionProposals(nn.Module):
         for layer in (self.scores, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.get_parameter("bias"))
+        self.stride = stride
         self.pre_nms = pre_nms
         self.proposals = proposals
         self.nms_threshold = nms_threshold
@@ -122,6 +125,7 @@ class RegionProposals(nn.Module):
             pre_nms=self.pre_nms,
             count=self.proposals,
             nms_threshold=self.nms_threshold,
+            stride=self.stride,
         )
 
     def losses(self, scores: Tensor, deltas: Tensor, labels: AnchorLabels) -> tuple[Tensor, Tensor]:
@@ -158,7 +162,7 @@ class RegionProposals(nn.Module):
     ) -> AnchorLabels:
         """Labels of the anchors of a map; arguments as those of `label_anchors`."""
         labels, deltas = label_anchors(
-            shifted_anchors(self.anchors, height, width, STRIDE), boxes, present, sizes
+            shifted_anchors(self.anchors, height, width, self.stride), boxes, present, sizes
         )
         most = int(self.fg_fraction * self.batch)
         return AnchorLabels(sample(labels, self.batch, most, generator), deltas / self.stds)
@@ -180,6 +184,7 @@ def propose(
     pre_nms: int = 6000,
     count: int = 300,
     nms_threshold: float = 0.7,
+    stride: int = STRIDE,
 ) -> Regions:
     """The best regions of each image, as the official C++ operator `Proposal` finds them.
 
@@ -196,15 +201,16 @@ def propose(
         pre_nms: Best anchors that enter suppression.
         count: Regions to give.
         nms_threshold: Overlap over which the worse region goes.
+        stride: Pixels from one cell of the maps to the next.
     """
     height, width = foreground.shape[-2:]
-    whole = _inside(height, width, sizes // STRIDE, foreground)
-    real = _inside(height, width, real_cells(sizes), foreground)
+    whole = _inside(height, width, sizes // stride, foreground)
+    real = _inside(height, width, real_cells(sizes, stride), foreground)
     # Padding ranks last of all, and takes no part even there.
     ranked = torch.where(real, torch.where(whole, foreground, -1.0), -2.0)
     scores, order = ranked.permute(0, 2, 3, 1).flatten(1).sort(dim=1, descending=True, stable=True)
     scores, order = scores[:, :pre_nms], order[:, :pre_nms]
-    chosen = shifted_anchors(anchors, height, width, STRIDE)[order]
+    chosen = shifted_anchors(anchors, height, width, stride)[order]
     boxes = clip(decode(chosen, rows_of(deltas, order)), sizes)
     kept, number = suppress(boxes, nms_threshold, candidates=scores > -2, limit=count)
     turn = torch.arange(count, device=boxes.device) % number[:, None].clamp(min=1)
@@ -270,9 +276,9 @@ def sample(
     return torch.where(one_left | zero_left, labels, -1)
 
 
-def real_cells(sizes: Tensor) -> Tensor:
+def real_cells(sizes: Tensor, stride: int = STRIDE) -> Tensor:
     """Rows and columns of the features that images of `sizes` have, padding apart: rounded up."""
-    return (sizes / STRIDE).ceil().long()
+    return (sizes / stride).ceil().long()
 
 
 def rows_of(values: Tensor, index: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 _ISA_WITH_BF16 = ("ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX")
 
@@ -54,6 +53,12 @@ def _other_accelerator() -> bool:
     return found is not None and found.type != "cpu"
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of the convolutions in one of Lightning's precisions."""
+    halves = {"bf16": torch.bfloat16, "16": torch.float16}
+    return halves.get(precision.partition("-")[0], torch.float32)
+
+
 def usable_precision(precision: str, accelerator: str = "auto", by_hand: bool = True) -> str:
     """The precision to compute in, and a word where bfloat16 would be emulated.
 
@@ -95,6 +100,8 @@ def fast_precision() -> str:
     return "bf16-mixed" if seconds[True] < seconds[False] else "32-true"
 
 
-@rank_zero_only
 def _say(words: str) -> None:
-    print(words, flush=True)
+    """Prints in one of the processes that share a run."""
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    if set(ranks) == {"0"}:
+        print(words, flush=True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from dff.configs import FOLDER
-from dff.lit import precision
+from dff.inference.deploy import precision
+from dff.inference.deploy.precision import bf16_missing, usable_precision
 from dff.lit.cli import _precision_by_hand
-from dff.lit.precision import bf16_missing, usable_precision
 
 
 @pytest.fixture

@@ -4,17 +4,18 @@ import errno
 import json
 import os
 import resource
-from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from dff.data.video.sources import VideoError
+from dff.data.video.clips import Clip
+from dff.data.video.sources import VideoError, VideoInput
 from dff.data.video.writer import VideoWriter
+from dff.inference.engine import Result
 from dff.inference.results.detection_files import DetectionFiles
+from dff.inference.results.writer import ResultWriter
 from dff.inference.tasks.choice import tasks_of
-from dff.lit.writer import PredictionWriter
 
 TASKS = tasks_of({"heads": {"segmentation": 1.0, "detection": 1.0}})
 TASKS["segmentation"].palette = [[0, 0, 0], [200, 0, 0]]
@@ -22,40 +23,34 @@ SIZE = (64, 96)
 INPUT = "/videos/a.mp4"
 
 
-def interval(start: int, count: int, last: bool) -> dict:
+def result(start: int, count: int, last: bool) -> Result:
     noise = np.random.default_rng(start).integers(0, 256, (count, 3, *SIZE), np.uint8)
-    return {
-        "frames": torch.from_numpy(noise),
-        "path": INPUT,
-        "name": "a",
-        "start": start,
-        "last": last,
-        "times": [index / 10 for index in range(start, start + count)],
-        "end": (start + count) / 10,
-        "fps": 10.0,
-        "frame_count": None,
-        "pixel_aspect": Fraction(1),
-        "frame_names": None,
-        "decode_seconds": 0.0,
-        "error": None,
-    }
-
-
-def found(count: int) -> dict:
+    frames = torch.from_numpy(noise)
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (count, *SIZE), np.uint8))
     boxes = torch.tensor([1.0, 2, 30, 40, 0.9, 0]).repeat(count, 5, 1)
-    return {"segmentation": labels, "detection": boxes, "seconds": 0.1}
+    clip = Clip(
+        VideoInput(INPUT, "a"),
+        frames,
+        frames,
+        start,
+        last,
+        times=[index / 10 for index in range(start, start + count)],
+        end=(start + count) / 10,
+        fps=10.0,
+    )
+    found = {"segmentation": labels, "detection": boxes}
+    return Result(clip, found, [True] + [False] * (count - 1), seconds=0.1)
 
 
-def write(writer: PredictionWriter, intervals: int = 3, count: int = 8) -> None:
+def result_writer(folder, settings=None, **kwargs) -> ResultWriter:
+    return ResultWriter(folder, TASKS, settings or {}, **kwargs)
+
+
+def write(writer: ResultWriter, clips: int = 3, count: int = 8) -> None:
     """What a prediction does in its writing thread, for one video."""
-    first = interval(0, count, False)
-    source = {"path": INPUT, "first_frame": None}
-    video = writer._begin(first, source, TASKS)
-    for number in range(intervals):
-        batch = interval(number * count, count, number == intervals - 1)
-        writer._write(video, batch, found(count))
-    assert not writer._open
+    for number in range(clips):
+        writer._write(result(number * count, count, number == clips - 1), 0.0)
+    assert writer._open is None
 
 
 def files_in(folder) -> dict[str, bytes]:
@@ -82,9 +77,9 @@ def test_no_room_for_the_end_of_the_overlay(tmp_path, largest_file):
     settings = {"labels": "none"}
     for name in ("whole", "out"):
         (tmp_path / name).mkdir()
-    write(PredictionWriter(tmp_path / "whole", {}, **settings))
+    write(result_writer(tmp_path / "whole", **settings))
     size = (tmp_path / "whole" / "a.mp4").stat().st_size
-    writer = PredictionWriter(tmp_path / "out", {}, **settings)
+    writer = result_writer(tmp_path / "out", {}, **settings)
     largest_file(size - 100)
     write(writer)
     assert "File too large" in writer.failed["a"] and files_in(tmp_path / "out") == {}
@@ -95,9 +90,9 @@ def test_no_room_for_the_end_of_the_overlay(tmp_path, largest_file):
 def test_no_room_for_a_file(place, earlier, tmp_path, largest_file):
     settings, size = PLACES[place]
     if earlier:  # of other settings: they stay until there is something better
-        write(PredictionWriter(tmp_path, {"other": 1}))
+        write(result_writer(tmp_path, {"other": 1}))
     before = files_in(tmp_path)
-    writer = PredictionWriter(tmp_path, {}, **settings)
+    writer = result_writer(tmp_path, {}, **settings)
     largest_file(size)
     write(writer)
     largest_file(resource.RLIM_INFINITY)
@@ -106,12 +101,12 @@ def test_no_room_for_a_file(place, earlier, tmp_path, largest_file):
         "a": f"not predicted: {INPUT}: its results could not be written to {tmp_path} "
         "(File too large): make room there, or give another folder with --output"
     }
-    write(again := PredictionWriter(tmp_path, {}, **settings))
+    write(again := result_writer(tmp_path, {}, **settings))
     assert not again.failed and json.loads((tmp_path / "a.json").read_text())["frames"] == 24
 
 
 def test_without_faults_all_is_there(tmp_path):
-    writer = PredictionWriter(tmp_path, {})
+    writer = result_writer(tmp_path, {})
     write(writer)
     assert not writer.failed
     names = ["a", "a.boxes.json", "a.boxes.txt", "a.json", "a.mp4"]
@@ -138,7 +133,7 @@ def test_a_disk_that_fails_at_any_step(call, code, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(code, os.strerror(code))
 
-    writer = PredictionWriter(tmp_path, {})
+    writer = result_writer(tmp_path, {})
     with monkeypatch.context() as patch:
         patch.setattr(call, fail)
         write(writer)
@@ -149,7 +144,7 @@ def test_a_disk_that_fails_at_any_step(call, code, tmp_path, monkeypatch):
 def test_boxes_that_cannot_be_finished_leave_no_file(tmp_path, largest_file):
     files = DetectionFiles(tmp_path, "a")
     rows = torch.tensor([[[1.0, 2, 3, 4, 0.9, 0]]]).repeat(1, 9, 1)
-    files.write({"start": 0, "times": [0.0]}, rows)
+    files.write(result(0, 1, True).clip, rows)
     largest_file(100)  # less than is held back in memory
     with pytest.raises(OSError, match="File too large"):
         files.close()

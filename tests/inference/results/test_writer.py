@@ -16,11 +16,13 @@ from dff.data.datasets.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
 from dff.data.files.images import read_labels, write_png
 from dff.data.video.sources import find_videos, open_video
 from dff.data.video.writer import VideoWriter
+from dff.inference.engine import Engine, predict_videos, read_clips
 from dff.inference.recognizer import stream
 from dff.inference.results.claims import claim, release
 from dff.inference.results.drawing import colour_labels, overlay
 from dff.inference.results.result_files import own_names, source_of
 from dff.inference.results.video_results import SECONDS
+from dff.inference.results.writer import ResultWriter
 from dff.lit.datamodules.datasets import Videos
 from dff.lit.writer import PredictionWriter
 from dff.models.schedule import FixedSchedule
@@ -52,20 +54,33 @@ def videos(tmp_path):
     return folder
 
 
-def predict(module, writer, inputs, key_duration=3):
-    trainer = L.Trainer(
-        accelerator="cpu", callbacks=[writer], logger=False, enable_progress_bar=False
-    )
+def result_writer(model, folder, settings=None, **kwargs):
+    return ResultWriter(folder, model.tasks, settings or {}, **kwargs)
+
+
+def predict(module, writer, inputs, key_duration=3, by="engine"):
     named = own_names(writer.folder, find_videos(inputs))
     todo = [video for video in named if not writer.finished(video)]
-    if todo:
-        trainer.predict(module, Videos(todo, key_duration), return_predictions=False)
+    schedule = FixedSchedule(key_duration)
+    if by == "engine" and todo:
+        clips = read_clips(todo, schedule)
+        predict_videos(Engine(module.deploy("32-true"), schedule), clips, writer)
+    elif todo:
+        trainer = L.Trainer(
+            accelerator="cpu",
+            callbacks=[PredictionWriter(writer)],
+            logger=False,
+            enable_progress_bar=False,
+        )
+        trainer.predict(module, Videos(todo, schedule), return_predictions=False)
     return [video.name for video in todo]
 
 
-def test_labels_are_those_of_the_live_recognizer(model, videos, tmp_path):
+@pytest.mark.parametrize("by", ["engine", "trainer"])
+def test_labels_are_those_of_the_live_recognizer(by, model, videos, tmp_path):
     out = tmp_path / "out"
-    predict(model, PredictionWriter(out, {"key_duration": 3}), [str(videos / "a.mp4")])
+    writer = result_writer(model, out, {"key_duration": 3})
+    predict(model, writer, [str(videos / "a.mp4")], by=by)
     frames = [
         torch.from_numpy(f.copy()).permute(2, 0, 1).unsqueeze(0) / 255
         for f in open_video(videos / "a.mp4")
@@ -78,7 +93,7 @@ def test_labels_are_those_of_the_live_recognizer(model, videos, tmp_path):
     for file, labels in zip(files, live, strict=True):
         assert (read_labels(file) == labels.numpy()).mean() > 0.999
     report = json.loads((out / "a.json").read_text())
-    assert report["frames"] == FRAMES
+    assert (report["frames"], report["key_frames"]) == (FRAMES, 3)
     seconds = report["seconds"]
     assert list(seconds) == [*SECONDS, "total"]
     # decoding and writing run beside the networks; what these wait for does not
@@ -90,7 +105,7 @@ def test_labels_are_those_of_the_live_recognizer(model, videos, tmp_path):
 def test_cityscapes_ids_and_frame_names_for_the_official_evaluation(model, streets_root, tmp_path):
     folder = streets_root / "leftImg8bit_sequence" / "val" / "streets"
     out = tmp_path / "out"
-    predict(model, PredictionWriter(out, {}, labels="cityscapes"), [str(folder)])
+    predict(model, result_writer(model, out, {}, labels="cityscapes"), [str(folder)])
     names = {file.stem for file in folder.glob("*.jpg")}
     written = {file.stem: file for file in out.glob("*/*.png")}
     assert written.keys() == names
@@ -98,9 +113,10 @@ def test_cityscapes_ids_and_frame_names_for_the_official_evaluation(model, stree
     assert ids <= set(TRAIN_ID_TO_LABEL_ID[:19].tolist())
 
 
-def test_one_bad_video_does_not_stop_the_others(model, videos, tmp_path):
-    writer = PredictionWriter(tmp_path / "out", {})
-    predict(model, writer, [str(videos)])
+@pytest.mark.parametrize("by", ["engine", "trainer"])
+def test_one_bad_video_does_not_stop_the_others(by, model, videos, tmp_path):
+    writer = result_writer(model, tmp_path / "out", {})
+    predict(model, writer, [str(videos)], by=by)
     assert list(writer.failed) == ["b"]
     assert "b.mp4" in writer.failed["b"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -111,7 +127,7 @@ def test_what_comes_before_the_damage_is_kept(model, videos, tmp_path):
     whole, cut, out = videos / "c.mp4", tmp_path / "cut.mp4", tmp_path / "out"
     data = whole.read_bytes()
     cut.write_bytes(data[: int(0.7 * len(data))])
-    writer = PredictionWriter(out, {})
+    writer = result_writer(model, out, {})
     predict(model, writer, [str(cut)])
     report = json.loads((out / "cut.json").read_text())
     kept = report["frames"]
@@ -122,19 +138,19 @@ def test_what_comes_before_the_damage_is_kept(model, videos, tmp_path):
     assert len(list((out / "cut").glob("*.png"))) == kept
     assert len(list(open_video(out / "cut.mp4"))) == kept
     # it is not finished: the next run looks whether there is more by then
-    assert predict(model, PredictionWriter(out, {}), [str(cut)]) == ["cut"]
+    assert predict(model, result_writer(model, out, {}), [str(cut)]) == ["cut"]
     cut.write_bytes(data)
-    assert predict(model, PredictionWriter(out, {}), [str(cut)]) == ["cut"]
+    assert predict(model, result_writer(model, out, {}), [str(cut)]) == ["cut"]
     assert json.loads((out / "cut.json").read_text())["frames"] == FRAMES
 
 
 def test_whole_results_are_not_replaced_by_those_of_a_damaged_copy(model, videos, tmp_path):
     video, out = tmp_path / "a.mp4", tmp_path / "out"
     shutil.copy(videos / "c.mp4", video)
-    predict(model, PredictionWriter(out, {}), [str(video)])
+    predict(model, result_writer(model, out, {}), [str(video)])
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     video.write_bytes(video.read_bytes()[: int(0.7 * video.stat().st_size)])
-    writer = PredictionWriter(out, {})
+    writer = result_writer(model, out, {})
     predict(model, writer, [str(video)])
     assert "cut short" in writer.failed["a"] and "kept" not in writer.failed["a"]
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
@@ -142,12 +158,16 @@ def test_whole_results_are_not_replaced_by_those_of_a_damaged_copy(model, videos
 
 def test_a_finished_video_is_skipped_unless_the_settings_changed(model, videos, tmp_path):
     out, inputs = tmp_path / "out", [str(videos / "a.mp4"), str(videos / "c.mp4")]
-    assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == ["a", "c"]
-    assert predict(model, PredictionWriter(out, {"key_duration": 3}), inputs) == []
-    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs[::-1]) == ["c", "a"]
+
+    def todo(key_duration, inputs):
+        return predict(model, result_writer(model, out, {"key_duration": key_duration}), inputs)
+
+    assert todo(3, inputs) == ["a", "c"]
+    assert todo(3, inputs) == []
+    assert todo(5, inputs[::-1]) == ["c", "a"]
     shutil.copy(inputs[1], inputs[0])  # another video in the same file
-    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == ["a"]
-    assert predict(model, PredictionWriter(out, {"key_duration": 5}), inputs) == []
+    assert todo(5, inputs) == ["a"]
+    assert todo(5, inputs) == []
 
 
 def test_another_rate_makes_the_results_of_a_folder_anew_and_of_no_file(videos, tmp_path):
@@ -173,7 +193,7 @@ def test_two_videos_of_one_name_keep_a_result_each(model, videos, tmp_path):
         ([second, first], []),
         ([first, second], []),
     ):
-        assert predict(model, PredictionWriter(out, {}), inputs) == todo
+        assert predict(model, result_writer(model, out, {}), inputs) == todo
     reports = [json.loads((out / name).read_text()) for name in ("a.json", "a_2.json")]
     assert [report["input"] for report in reports] == [first, second]
 
@@ -186,18 +206,18 @@ def test_results_beside_their_video_replace_nothing(model, videos, monkeypatch, 
     (videos / "c" / "notes.txt").write_text("mine")
     before = {name: (videos / name).read_bytes() for name in ("a.mp4", "c.mp4", "c/notes.txt")}
     for todo in (["a_2", "c_2"], []):
-        writer = PredictionWriter(".", {}, **settings)
+        writer = result_writer(model, ".", {}, **settings)
         assert predict(model, writer, ["a.mp4", "c.mp4"]) == todo
-    assert predict(model, PredictionWriter(".", {"other": 1}), ["a.mp4"]) == ["a_2"]
+    assert predict(model, result_writer(model, ".", {"other": 1}), ["a.mp4"]) == ["a_2"]
     assert {name: (videos / name).read_bytes() for name in before} == before
     assert len(list((videos / "a_2").glob("*.png"))) == FRAMES
 
 
 def test_a_process_killed_while_it_renamed_knows_its_results_again(model, videos, tmp_path):
     out, inputs = tmp_path / "out", [str(videos / "a.mp4")]
-    predict(model, PredictionWriter(out, {}), inputs)
+    predict(model, result_writer(model, out, {}), inputs)
     (out / "a.json").rename(out / ".a.json.part")
-    assert predict(model, PredictionWriter(out, {}), inputs) == ["a"]
+    assert predict(model, result_writer(model, out, {}), inputs) == ["a"]
     assert sorted(path.name for path in out.iterdir()) == ["a", "a.json", "a.mp4"]
 
 
@@ -212,48 +232,50 @@ def test_a_video_too_small_for_the_flow_network_stops_no_other(model, videos, tm
     with VideoWriter(videos / "b.mp4", 10, (48, 96)) as file:
         for _ in range(5):
             file.write(np.zeros((48, 96, 3), np.uint8))
-    writer = PredictionWriter(tmp_path / "out", {})
+    writer = result_writer(model, tmp_path / "out", {})
     predict(model, writer, [str(videos)])
     assert list(writer.failed) == ["b"]
     assert "b.mp4: frames of 48 x 96 pixels" in writer.failed["b"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a", "a.json", "a.mp4", "c", "c.json", "c.mp4"]
-    writer = PredictionWriter(tmp_path / "every_frame", {})  # no flow, no limit
+    writer = result_writer(model, tmp_path / "every_frame", {})  # no flow, no limit
     predict(model, writer, [str(videos / "b.mp4")], key_duration=1)
     assert not writer.failed
 
 
-def test_an_interrupted_run_never_looks_finished(model, videos, tmp_path):
+@pytest.mark.parametrize("by", ["engine", "trainer"])
+def test_an_interrupted_run_never_looks_finished(by, model, videos, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     (out / "a.json").write_text("{}")  # of an older run with other settings
-    writer = PredictionWriter(out, {})
-    written = []
+    writer, calls, step = result_writer(model, out), [], Engine.step
 
-    def stop(*args, **kwargs):
-        written.append(args)
-        if len(written) == 2:
+    def stop(self, clip):
+        calls.append(clip)
+        if len(calls) == 2:
             raise KeyboardInterrupt
+        return step(self, clip)
 
-    model.predict_step = lambda *a, f=model.predict_step: (stop(), f(*a))[1]
+    monkeypatch.setattr(Engine, "step", stop)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        predict(model, writer, [str(videos / "a.mp4")])
+        predict(model, writer, [str(videos / "a.mp4")], by=by)
     assert sorted(path.name for path in out.iterdir()) == ["a.json"]
     assert not writer.finished(find_videos([str(videos / "a.mp4")])[0])
 
 
-def test_a_prediction_that_is_asked_to_end_ends(model, videos, tmp_path):
-    out, calls = tmp_path / "out", []
+def test_a_prediction_that_is_asked_to_end_ends(model, videos, tmp_path, monkeypatch):
+    out, calls, step = tmp_path / "out", [], Engine.step
 
-    def step(*args, f=model.predict_step):
-        calls.append(args)
-        if len(calls) == 4:  # the first interval of the second video
+    def end(self, clip):
+        calls.append(clip)
+        if len(calls) == 4:  # the first clip of the second video
             os.kill(os.getpid(), signal.SIGTERM)
-        return f(*args)
+        return step(self, clip)
 
-    model.predict_step = step
+    monkeypatch.setattr(Engine, "step", end)
+    inputs = [str(videos / "a.mp4"), str(videos / "c.mp4")]
     with pytest.raises(SIGTERMException):
-        predict(model, PredictionWriter(out, {}), [str(videos / "a.mp4"), str(videos / "c.mp4")])
+        predict(model, result_writer(model, out), inputs, by="trainer")
     assert len(calls) == 4
     assert sorted(path.name for path in out.iterdir()) == ["a", "a.json", "a.mp4"]
 
@@ -268,7 +290,7 @@ def test_what_cannot_be_written_fails_its_video_alone(model, videos, tmp_path, m
         write(self, *frame)
 
     monkeypatch.setattr(VideoWriter, "write", fail)
-    writer = PredictionWriter(tmp_path / "out", {})
+    writer = result_writer(model, tmp_path / "out", {})
     predict(model, writer, [str(videos / "a.mp4"), str(videos / "c.mp4")])
     assert list(writer.failed) == ["a"] and "no space left" in writer.failed["a"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -283,14 +305,14 @@ def test_a_video_that_another_process_writes_is_left_to_it(model, videos, tmp_pa
     theirs = claim(out, "a")
     (out / ".a.part").mkdir()
     (out / ".a.part" / "000000.png").write_text("theirs")
-    writer = PredictionWriter(out, {})
+    writer = result_writer(model, out, {})
     inputs = [str(videos / "a.mp4"), str(videos / "c.mp4")]
     predict(model, writer, inputs)
     assert list(writer.failed) == ["a"]
     assert "a.mp4: another process is writing results called a" in writer.failed["a"]
     assert (out / ".a.part" / "000000.png").read_text() == "theirs"
     release(theirs)
-    assert predict(model, PredictionWriter(out, {}), inputs) == ["a"]
+    assert predict(model, result_writer(model, out, {}), inputs) == ["a"]
     assert sorted(p.name for p in out.iterdir()) == ["a", "a.json", "a.mp4", "c", "c.json", "c.mp4"]
 
 
@@ -314,13 +336,13 @@ def test_a_fault_of_the_code_ends_the_run_and_leaves_nothing_half(
 
     monkeypatch.setattr("dff.inference.results.video_results.draw_predictions", fail)
     with pytest.raises(RuntimeError, match="a fault"):
-        predict(model, PredictionWriter(tmp_path / "out", {}), [str(videos / "a.mp4")])
+        predict(model, result_writer(model, tmp_path / "out", {}), [str(videos / "a.mp4")])
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_work(model, videos, tmp_path):
     (tmp_path / "file").write_text("")
-    writer = PredictionWriter(tmp_path / "file" / "out", {})
+    writer = result_writer(model, tmp_path / "file" / "out", {})
     with pytest.raises(PermissionError, match=r"cannot write to .*out: .*--output"):
         predict(model, writer, [str(videos / "a.mp4")])
 

@@ -1,0 +1,129 @@
+"""The work of `dff predict`: on one device without Lightning, on several through its trainer."""
+
+import argparse
+import hashlib
+import signal
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import NoReturn
+
+import torch
+
+from dff.data.datasets.cityscapes import CLASSES
+from dff.data.transforms.pairs import EvaluationTransform
+from dff.data.video.frame_times import checked_fps
+from dff.data.video.sources import FOLDER_FPS, VideoInput, find_videos
+from dff.inference.deploy.memory import keep_memory
+from dff.inference.deploy.precision import dtype_of, usable_precision
+from dff.inference.engine import predict_videos, read_clips
+from dff.inference.model import load
+from dff.inference.results.result_files import own_names, results_of
+from dff.inference.results.writer import ResultWriter
+from dff.models.contracts import Task
+from dff.models.schedule import FixedSchedule
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Predicts what the arguments of `dff predict` ask for.
+
+    Returns:
+        1 where a video could not be predicted.
+    """
+    schedule = FixedSchedule(args.key_duration)
+    keep_memory()
+    usable_precision(args.precision, args.accelerator)
+    device = only_device(args.accelerator, args.devices, args.num_nodes)
+    resizing = EvaluationTransform(args.short_side, args.max_side)
+    if device is None:
+        from dff.lit.prediction import TrainerPrediction
+
+        run = TrainerPrediction(args, schedule)
+        tasks: Mapping[str, Task] = run.module.tasks
+    else:
+        dtype = dtype_of(args.precision)
+        model = load(
+            args.checkpoint,
+            device=device,
+            dtype=dtype,
+            compiled=args.compile,
+            flow_network=args.flow_network,
+        )
+        tasks = model.tasks
+    writer = result_writer(args, tasks)
+    videos = videos_to_predict(args, writer)
+    if not videos:
+        return 0
+    if device is None:
+        failed, speaks = run(videos, writer)
+    else:
+        signal.signal(signal.SIGTERM, _end)
+        clips = read_clips(videos, schedule, resizing, device=device)
+        predict_videos(model.engine(schedule), clips, writer)
+        failed, speaks = writer.failed, True
+    if speaks:
+        print(f"{len(videos) - len(failed)} videos predicted to {args.output}")
+        for reason in failed.values():
+            print(reason, file=sys.stderr)
+    return 1 if failed else 0
+
+
+def only_device(accelerator: str, devices: int | str, num_nodes: int) -> torch.device | None:
+    """The device, where one process on one device does all; None where Lightning shares the work.
+
+    Args:
+        accelerator: One of Lightning's, such as "auto", "cpu" or "gpu".
+        devices: How many, "auto", or the numbers of GPUs.
+        num_nodes: Machines.
+    """
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator == "cpu" or (accelerator == "auto" and found is None):
+        found = torch.device("cpu")
+    elif accelerator not in ("auto", "gpu") and (found is None or accelerator != found.type):
+        return None  # Lightning knows others, and says what is wrong with a word
+    if found is None or num_nodes != 1 or devices not in (1, "auto", -1):
+        return None
+    one = devices == 1 or (found.type == "cpu" and devices == "auto")
+    return found if one or torch.accelerator.device_count() == 1 else None
+
+
+def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> ResultWriter:
+    """Writes results as the arguments say.
+
+    Raises:
+        ValueError: Ids of Cityscapes are wanted, and the model has other classes.
+    """
+    classes = [tuple(task.classes) for task in tasks.values()]
+    if args.labels == "cityscapes" and tuple(CLASSES) not in classes:
+        raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
+    with open(args.checkpoint, "rb") as stream:
+        # what it holds, in short: a `last.ckpt` that was trained on is another one
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    settings = {
+        "checkpoint": digest,
+        "key_duration": args.key_duration,
+        "flow_network": args.flow_network,
+        "short_side": args.short_side,
+        "max_side": args.max_side,
+        "precision": args.precision,
+    }
+    return ResultWriter(args.output, tasks, settings, not args.no_overlay, args.labels, args.score)
+
+
+def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:
+    """The videos that are asked for and not finished, under the names of their results."""
+    fps = FOLDER_FPS if args.fps is None else checked_fps(args.fps)
+    found = find_videos(args.inputs, fps)
+    videos = own_names(writer.folder, found, results_of(writer.tasks))
+    for video, before in zip(videos, found, strict=True):
+        if video.name != before.name:
+            print(f"{video.path} is written as {video.name}")
+    left = [video for video in videos if not writer.finished(video)]
+    if len(left) < len(videos):
+        print(f"{len(videos) - len(left)} of {len(videos)} videos are finished already")
+    return left
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    print("terminated", file=sys.stderr)
+    sys.exit(143)

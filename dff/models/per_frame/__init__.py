@@ -1,0 +1,1 @@
+"""Per-frame models as they are, cut where Deep Feature Flow propagates."""
