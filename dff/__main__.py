@@ -60,7 +60,7 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "dff VERB --help says what a verb takes; dff --version says which version this is.",
+            "dff VERB --help says what a verb takes, and dff --version which version this is.",
         ]
     )
 

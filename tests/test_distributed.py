@@ -54,9 +54,9 @@ def test_figures_of_two_processes_are_those_of_one(fitted, streets_root, tmp_pat
 def test_two_processes_predict_the_files_of_one(fitted, streets_root, tmp_path):
     checkpoint = fitted / "checkpoints" / "last.ckpt"
     frames = streets_root / "leftImg8bit_sequence" / "train" / "streets"
-    for devices in (1, 2):
+    for devices, how in ((1, "predict.py"), (2, "predict")):
         run(
-            *("predict.py", checkpoint, frames, "--output", tmp_path / str(devices)),
+            *(how, checkpoint, frames, "--output", tmp_path / str(devices)),
             *("--accelerator=cpu", "--devices", devices, "--key_duration=4"),
             check=0,
         )

@@ -17,6 +17,7 @@ import pytest
 import torch
 from small import ROOT
 
+from dff import configs
 from dff.__main__ import main
 from dff.configs import FOLDER
 
@@ -321,6 +322,11 @@ def test_quoted_messages_are_those_of_the_code():
     assert len(quoted) > 10
     missing = [part for part in quoted if not any(part in string for string in strings)]
     assert not missing
+
+
+def test_the_page_of_settings_names_each_config():
+    text = (DOCS / "guides" / "settings.md").read_text()
+    assert [name for name in configs.names() if f"`{name}`" not in text] == []
 
 
 def test_the_readme_is_short():

@@ -1,13 +1,15 @@
 """dff reproduce: from nothing to a report, again, and with a training that fails."""
 
 import importlib.util
+import sys
 
 import pytest
 from small import SMALL
 
 from dff.commands.reproduce import parse
 from dff.lit.cli import FitCLI
-from dff.lit.reproduction.choice import TABLES, by_name, choose, weights_by_network
+from dff.lit.reproduction.choice import by_name, choose, weights_by_network
+from dff.lit.reproduction.variants import TABLES
 
 
 @pytest.fixture
@@ -102,8 +104,8 @@ def test_a_training_is_never_left_alone(reproduce, stops, calls, monkeypatch, tm
     done = []
 
     class Process:
-        def __init__(self, *args, **kwargs):
-            pass
+        def __init__(self, words, **kwargs):
+            assert words == [sys.executable, "-m", "dff", "fit", "--name", "x"]
 
         def wait(self):
             done.append("wait")
@@ -116,7 +118,7 @@ def test_a_training_is_never_left_alone(reproduce, stops, calls, monkeypatch, tm
 
     monkeypatch.setattr(reproduce.subprocess, "Popen", Process)
     with pytest.raises(last):
-        reproduce.real_fit([], tmp_path / "fit.log")
+        reproduce.real_fit(["--name", "x"], tmp_path / "fit.log")
     assert done == calls
 
 

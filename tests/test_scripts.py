@@ -19,9 +19,10 @@ CONFIGS = sorted(FOLDER.glob("*.yaml"))
 
 
 def run(script, *arguments, cwd=None, check=None):
-    """Runs a script; `check` is the exit status wanted."""
+    """Runs a script, or a verb through `-m dff`; `check` is the exit status wanted."""
+    ours = [ROOT / "scripts" / script] if script.endswith(".py") else ["-m", "dff", script]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)],
+        [sys.executable, *map(str, ours), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,

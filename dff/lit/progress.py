@@ -1,5 +1,6 @@
-"""What a training step spends its time on."""
+"""What a training step spends its time on, and what slows it down."""
 
+import os
 import time
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 class Throughput(L.Callback):
     """Logs pairs per second over all devices, and the share of time spent waiting for data.
 
-    On a GPU, which works on while the next batch is waited for, the share is at most what is told.
+    Says once where a training on a CPU has more threads than cores are free. On a GPU, which works
+    on while the next batch is waited for, the share is at most what is told.
     """
 
     def __init__(self) -> None:
+        self._told = False
         self._clear()
 
     def _clear(self) -> None:
@@ -59,6 +62,11 @@ class Throughput(L.Callback):
                     "train/data_wait": self._waited / total,
                 }
             )
+            if pl_module.device.type == "cpu" and not self._told:
+                words = crowded(torch.get_num_threads(), os.cpu_count() or 1, system_load())
+                self._told = words is not None
+                if words:
+                    trainer.print(words)
             ended = self._ended
             self._clear()
             self._ended = ended
@@ -72,3 +80,28 @@ class Throughput(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Validation within an epoch is no wait for data."""
         self._ended = None
+
+
+def system_load() -> float:
+    """Processes and threads that run or wait for a core, over the last minute; 0 if unknown."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # not on Windows
+
+
+def crowded(threads: int, cores: int, load: float) -> str | None:
+    """Says that fewer threads may be faster; None where the cores suffice.
+
+    The threads of one operation wait for each other. Where one of them shares its core with another
+    process, all wait for that one, and a step may take several times as long as with one thread.
+
+    Args:
+        threads: Of PyTorch in this process.
+        cores: Of the machine.
+        load: Threads of all processes that run or wait for a core, these included.
+    """
+    if threads < 2 or load < 1.25 * cores:  # it includes what has ended within the last minute
+        return None
+    free = min(max(int(cores - (load - threads)), 1), threads - 1)
+    return (
+        f"{threads} threads on {cores} cores that other processes use too (load {load:.1f}): "
+        f"OMP_NUM_THREADS={free} before the command may be faster"
+    )
