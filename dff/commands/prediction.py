@@ -31,6 +31,8 @@ def predict(args: argparse.Namespace) -> int:
         1 where a video could not be predicted.
     """
     schedule = FixedSchedule(args.key_duration)
+    if args.fps is not None:
+        checked_fps(args.fps)
     keep_memory()
     usable_precision(args.precision, args.accelerator)
     device = only_device(args.accelerator, args.devices, args.num_nodes)
@@ -112,7 +114,7 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
 
 def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:
     """The videos that are asked for and not finished, under the names of their results."""
-    fps = FOLDER_FPS if args.fps is None else checked_fps(args.fps)
+    fps = FOLDER_FPS if args.fps is None else args.fps
     found = find_videos(args.inputs, fps)
     videos = own_names(writer.folder, found, results_of(writer.tasks))
     for video, before in zip(videos, found, strict=True):

@@ -14,7 +14,7 @@ from dff.data.transforms.windows import PADDING_COLOUR
 _FRAMES = ("key", "current")
 _PLANES = {"key": 0, "current": 0, "mask": IGNORED, "flow": 0, "flow_known": 0, "occluded": 0}
 """What each kind of planes (..., H, W) is padded with; the frames get a colour after that."""
-_ROWS = {"boxes": 0, "box_labels": -1, "tracks": -1, "motion": math.nan}
+_ROWS = {"boxes": 0, "frame_boxes": 0, "box_labels": -1, "tracks": -1, "motion": math.nan}
 """What each kind of rows (N, ...) is padded with."""
 
 

@@ -46,7 +46,8 @@ def read_pair(
             f"no boxes are known of snippet {snippet.name}: use data that has them, or set "
             "with_boxes to false"
         )
-    paths = (snippet.frames[current - gap], snippet.frames[current], snippet.labels[current])
+    labels = snippet.masks.get(current) or snippet.box_files.get(current, "of the data set")
+    paths = (snippet.frames[current - gap], snippet.frames[current], labels)
     boxes_alone = with_boxes and read_mask is None
     try:
         arrays = dict(known or _labelled(snippet, current, read_mask, with_boxes))
@@ -85,7 +86,7 @@ def _labelled(
         stored, orientation = read_stored(path)
         frame = turn(stored, orientation)
     if read_mask is not None:
-        arrays["mask"] = _mask(snippet.labels[current], read_mask, frame.shape[:2], orientation)
+        arrays["mask"] = _mask(snippet.masks[current], read_mask, frame.shape[:2], orientation)
     arrays["current"] = frame
     if boxes is not None:
         _check_size(boxes, frame)

@@ -56,7 +56,7 @@ class TrainingPairs(Dataset[Pair]):
             raise ValueError(f"gaps {tuple(gaps)}: want smallest and largest, 0 <= s <= l")
         if gap_0_share is not None and not 0 <= gap_0_share <= 1:
             raise ValueError(f"gap_0_share {gap_0_share}: want a number from 0 to 1, or None")
-        self.snippets, self.entries = snippets, _labelled(snippets)
+        self.snippets, self.entries = snippets, _labelled(snippets, read_mask is not None)
         self.read_mask, self.transform = read_mask, transform
         self.gaps, self.gap_0_share = (int(gaps[0]), int(gaps[1])), gap_0_share
         self.skip_damaged, self.with_flow = skip_damaged, with_flow
@@ -139,7 +139,8 @@ class EvaluationPairs(Dataset[Pair]):
         with_flow: bool = False,
         with_boxes: bool = False,
     ) -> None:
-        self.snippets, self.entries = snippets, _with_gaps(snippets, gaps)
+        self.snippets = snippets
+        self.entries = _with_gaps(snippets, gaps, read_mask is not None)
         if not len(self.entries):
             raise ValueError(
                 f"no labelled frame has a key frame at one of the gaps {tuple(gaps)}: set "
@@ -180,28 +181,36 @@ def worker_init(worker_id: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _labelled(snippets: Sequence[Snippet]) -> np.ndarray:
+def _usable(snippet: Snippet, with_mask: bool) -> list[int]:
+    """The labelled frames that have a mask, where one is read."""
+    numbers = sorted(snippet.labelled)
+    return [n for n in numbers if n in snippet.masks] if with_mask else numbers
+
+
+def _labelled(snippets: Sequence[Snippet], with_mask: bool) -> np.ndarray:
     """Returns position of the snippet and number of the frame for each labelled frame.
 
     (N, 2) int32, not a list: worker processes share an array, and each copies a list bit by bit.
     """
+    numbers = [_usable(snippet, with_mask) for snippet in snippets]
     parts = [
-        np.stack([np.full(len(s.labels), position, np.int32), sorted(s.labels)], 1, dtype=np.int32)
-        for position, s in enumerate(snippets)
-        if len(s.labels)
+        np.stack([np.full(len(of_one), position, np.int32), of_one], 1, dtype=np.int32)
+        for position, of_one in enumerate(numbers)
+        if of_one
     ]
     if not parts:
         raise ValueError(f"no labelled frame in {len(snippets)} snippets: nothing to learn from")
     return np.concatenate(parts)
 
 
-def _with_gaps(snippets: Sequence[Snippet], gaps: Sequence[int]) -> np.ndarray:
+def _with_gaps(snippets: Sequence[Snippet], gaps: Sequence[int], with_mask: bool) -> np.ndarray:
     """Returns position of the snippet, number of the frame and gap of each pair, (N, 3) int32."""
-    _labelled(snippets)  # says so where nothing is labelled at all
+    _labelled(snippets, with_mask)  # says so where nothing is labelled at all
     parts = [np.empty((0, 3), np.int32)]
     for position, snippet in enumerate(snippets):
         frames = snippet.frames
-        rows = [(position, n, g) for n in sorted(snippet.labels) for g in gaps if n - g in frames]
+        numbers = _usable(snippet, with_mask)
+        rows = [(position, n, g) for n in numbers for g in gaps if n - g in frames]
         parts.append(np.array(rows, np.int32).reshape(-1, 3))
     return np.concatenate(parts)
 

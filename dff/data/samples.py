@@ -1,6 +1,6 @@
 """The types that data hands on: a snippet on disk, a pair for a network, a frame of a video."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
@@ -87,17 +87,21 @@ class Snippet:
     Args:
         name: Unique in its data set ("frankfurt/frankfurt_000001"); names messages and folders.
         frames: Frame number -> image file. Numbers of consecutive frames differ by 1.
-        labels: Frame number -> label file, for the labelled frames: a mask, or the annotation of
-            boxes where the data set has no masks.
-        truth: Exact flow, where it is known.
+        labelled: Numbers of the labelled frames, increasing. A frame may be labelled and have no
+            object in it.
+        masks: Frame number -> mask file, of the labelled frames that have one.
         boxes: Boxes of the labelled frames, where they are known.
+        box_files: Frame number -> annotation file of its boxes, where there is one; for messages.
+        truth: Exact flow, where it is known.
     """
 
     name: str
     frames: Mapping[int, str]
-    labels: Mapping[int, str] = field(default_factory=dict)
-    truth: TrueFlow | None = None
+    labelled: Sequence[int] = ()
+    masks: Mapping[int, str] = field(default_factory=dict)
     boxes: TrueBoxes | None = None
+    box_files: Mapping[int, str] = field(default_factory=dict)
+    truth: TrueFlow | None = None
 
 
 class Snippets(list[Snippet]):
@@ -121,11 +125,11 @@ def describe(snippets: Iterable[Snippet], longest_gap: int = 9) -> str:
         longest_gap: The largest gap between key and current frame that is meant to be used.
     """
     found = list(snippets)
-    labelled = sum(len(snippet.labels) for snippet in found)
+    labelled = sum(len(snippet.labelled) for snippet in found)
     alone = sum(
         not any(number - gap in snippet.frames for gap in range(1, longest_gap + 1))
         for snippet in found
-        for number in snippet.labels
+        for number in snippet.labelled
     )
     frames = sum(len(snippet.frames) for snippet in found)
     parts = [
@@ -157,14 +161,12 @@ class Pair(TypedDict):
     `skipped`: () int64, damaged samples passed over to find this one.
     `flow`: (2, h, w) float32, current -> key, in mask pixels; zero where `flow_known` is not.
     `flow_known`, `occluded`: (h, w) bool; occluded: the pixel is not to be seen in the key frame.
-    `boxes`: (N, 4) float32, x1, y1, x2, y2, inclusive, of the current frame: in training in pixels
-    of `current`, in evaluation in pixels of the frame on disk. Padding of a batch is rows of 0.
+    `boxes`: (N, 4) float32, x1, y1, x2, y2, inclusive, in pixels of `current`. Padding of a batch
+    is rows of 0.
+    `frame_boxes`: in evaluation the same in pixels of the frame on disk, exactly as annotated.
     `box_labels`, `tracks`: (N,) int64, as in `Boxes`; -1 in padding.
     `motion`: (N,) float64, motion IoU of each box in evaluation, NaN where unknown and in padding.
-    `zoom`: (2,) float32, x and y: pixels of `current` for each pixel of `boxes`; 1 in training.
-    Corners of `current` are those of the frame times it, as the authors count.
-    `frame_size`: (2,) int64, height and width of what `boxes` are in; `size` in training. Not to be
-    had from `size` and `zoom`, as 562 rows come from 720 at a zoom of 0.78125.
+    `frame_size`: (2,) int64, height and width of the frame on disk, in evaluation.
     """
 
     key: Tensor
@@ -179,10 +181,10 @@ class Pair(TypedDict):
     flow_known: NotRequired[Tensor]
     occluded: NotRequired[Tensor]
     boxes: NotRequired[Tensor]
+    frame_boxes: NotRequired[Tensor]
     box_labels: NotRequired[Tensor]
     tracks: NotRequired[Tensor]
     motion: NotRequired[Tensor]
-    zoom: NotRequired[Tensor]
     frame_size: NotRequired[Tensor]
 
 

@@ -23,7 +23,7 @@ def pair(height=64, width=80, boxes=2, seed=0):
         "boxes": planes(boxes, 4, dtype=np.float32),
         "box_labels": planes(boxes, dtype=np.int64),
         "tracks": planes(boxes, dtype=np.int64),
-        "zoom": torch.ones(2),
+        "frame_boxes": planes(boxes, 4, dtype=np.float32),
         "gap": torch.tensor(3),
     }
 

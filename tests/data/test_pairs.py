@@ -45,7 +45,7 @@ def make(tmp_path):
         for number in labelled:
             labels[number] = str(tmp_path / f"{name}_{number}_mask.png")
             write_png(labels[number], np.full(size, number, np.uint8))
-        return Snippet(name, frames, labels, truth)
+        return Snippet(name, frames, list(labels), labels, truth=truth)
 
     return draw
 
@@ -187,7 +187,7 @@ def test_the_key_frame_is_not_read_at_gap_0(make):
 
 
 def damage(snippet, kind):
-    key, current, mask = snippet.frames[4], snippet.frames[5], snippet.labels[5]
+    key, current, mask = snippet.frames[4], snippet.frames[5], snippet.masks[5]
     if kind == "cut short":
         Path(current).write_bytes(Path(current).read_bytes()[:-20])
     elif kind == "missing":
@@ -432,7 +432,7 @@ def test_boxes_are_those_of_the_current_frame(make):
     pair = pairs[1, 0]
     assert pair["boxes"].tolist() == [[7, 2, 16, 20]] and pair["boxes"].dtype == torch.float32
     assert pair["box_labels"].tolist() == [4] and pair["box_labels"].dtype == torch.int64
-    assert pair["tracks"].tolist() == [77] and pair["zoom"].tolist() == [1, 1]
+    assert pair["tracks"].tolist() == [77] and "frame_boxes" not in pair
     assert pair["size"].tolist() == [64, 80]
     empty = pairs[0, 0]
     assert empty["boxes"].shape == (0, 4) and empty["box_labels"].shape == (0,)
@@ -447,15 +447,16 @@ def test_evaluation_gives_boxes_at_every_gap_and_reads_them_once(make):
     transform = EvaluationTransform(128)
     pairs = EvaluationPairs([snippet], READ, transform, range(3), with_boxes=True)
     made = [pairs[index] for index in range(len(pairs))]
-    assert [pair["boxes"][0, 0] for pair in made] == [6, 6, 6, 7, 7, 7]
-    assert all(pair["zoom"].tolist() == [2, 2] for pair in made)
+    assert [pair["frame_boxes"][0, 0] for pair in made] == [6, 6, 6, 7, 7, 7]
+    # what the networks see is twice as large
+    assert all(torch.equal(pair["boxes"], 2 * pair["frame_boxes"]) for pair in made)
     assert all(pair["size"].tolist() == [128, 160] for pair in made)
     assert asked == {6: 1, 7: 1}
 
 
 def test_data_of_boxes_alone_needs_no_masks(make):
     snippet = boxed(make("a", range(8), []), Numbered())
-    snippet = dataclasses.replace(snippet, labels={7: "no mask"})
+    snippet = dataclasses.replace(snippet, labelled=[7])
     pair = TrainingPairs([snippet], None, PLAIN, with_boxes=True)[0, 0]
     assert "mask" not in pair and len(pair["boxes"]) == 1
     pairs = EvaluationPairs([snippet], None, EvaluationTransform(), [0, 1], with_boxes=True)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from levels import BothLevels, Pyramid
 from torch import nn
 
 from dff.inference.deploy.deployment import deploy
@@ -15,7 +16,9 @@ from dff.inference.tasks.choice import tasks_of
 from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.analysis.clockwork import Clockwork
-from dff.models.dff import PreparedKey
+from dff.models.contracts import PreparedKey
+from dff.models.dff import DeepFeatureFlow
+from dff.models.flow.flownet import FlowNet
 
 PACKS = torch.backends.mkldnn.is_available()
 
@@ -70,25 +73,49 @@ def test_a_deployed_model_gives_what_the_model_gives(flow, settings):
     torch.testing.assert_close(found, carried, rtol=0, atol=1e-4 * carried.abs().max())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_features_of_several_levels_are_deployed(dtype):
+    torch.manual_seed(3)
+    model = DeepFeatureFlow(Pyramid(), FlowNet(width=0.25), {"both": BothLevels()}).eval()
+    for layer in model.scale_layers:
+        nn.init.normal_(layer.weight, std=0.02)
+    nn.init.normal_(model.flow_network.decoder.flow.weight, std=0.02)
+    deployed, (key, current) = deploy(model, dtype), frames()
+    found, features = deployed.encode(key), model.encode(key)
+    carried = model.propagate(features, key, current)
+    moved = deployed.propagate(found, key, current)
+    bound = 1e-4 if dtype == torch.float32 else 0.03
+    for level in range(2):
+        assert found[level].dtype == moved[level].dtype == dtype
+        assert not torch.allclose(carried[level], features[level], atol=0.05)
+        torch.testing.assert_close(moved[level].float(), carried[level], rtol=0, atol=bound)
+    results = [m.predict(c, (101, 163))["both"] for m, c in ((deployed, moved), (model, carried))]
+    torch.testing.assert_close(results[0].float(), results[1], rtol=0, atol=bound)
+
+
 @pytest.mark.parametrize("rewritten", [False, True])
 @pytest.mark.parametrize("flow", ["flownet_half", "flownet_inception"])
 @torch.inference_mode()
 def test_what_is_made_of_a_key_frame_serves_all_frames_after_it(flow, rewritten):
     model, (key, current) = made(flow), frames()
     deployed = deploy(model) if rewritten else model
-    prepared = deployed.prepare(key)
+    prepared, size = deployed.prepare(key), (7, 11)
     assert isinstance(prepared, PreparedKey) and prepared.shape == key.shape
     before = prepared.part.clone()
     for frame in (current, current.flip(3)):
         expected = model.flow_network(frame, key)
         for given in (prepared, key):
             found = deployed.flow_network(frame, given)
-            torch.testing.assert_close(found.field, expected.field, rtol=0, atol=2e-3)  # pixels
+            # 1e-4 pixels of the features
+            torch.testing.assert_close(found.field, expected.field, rtol=0, atol=1.6e-3)
             torch.testing.assert_close(found.context, expected.context, rtol=0, atol=1e-4)
+            scale, own = deployed.scale_field(found, size), model.scale_field(expected, size)
+            torch.testing.assert_close(scale, own, rtol=0, atol=1e-4)
     assert torch.equal(prepared.part, before)
     two = deployed.prepare(key.expand(2, -1, -1, -1))
     found = deployed.flow_network(torch.cat((current, current.flip(3))), two).field
-    torch.testing.assert_close(found[1:], expected.field, rtol=0, atol=2e-3)
+    torch.testing.assert_close(found[1:], expected.field, rtol=0, atol=1.6e-3)
 
 
 @torch.inference_mode()
@@ -145,7 +172,8 @@ def test_in_bfloat16_it_is_no_farther_from_the_truth_than_autocast():
 def test_the_model_itself_stays_as_it_is():
     model = made()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    deploy(model, torch.bfloat16)
+    assert deploy(model, torch.bfloat16).warp_method == "gather"  # the fast one of a CPU
+    assert model.warp_method == "grid_sample"
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(p.requires_grad for p in model.parameters())
 
@@ -278,6 +306,7 @@ def test_where_torch_compile_fails_the_networks_run_without_it(monkeypatch):
 def test_clockwork_is_deployed_alike(refreshed):
     model, (key, current) = Clockwork(made(depth="resnet50"), refreshed), frames()
     deployed = deploy(model)
+    assert (deployed.model.warp_method, model.model.warp_method) == ("gather", "grid_sample")
     held = model.encode(key)
     found = deployed.propagate(deployed.encode(key), key, current)
     expected = model.propagate(held, key, current)

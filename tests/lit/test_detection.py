@@ -123,6 +123,7 @@ def test_motion_groups_are_reported_where_motion_is_known():
     found = torch.cat([box, torch.ones(2, 2, 1), labels[..., None]], -1)
     batch = {
         "boxes": box,
+        "frame_boxes": box,
         "box_labels": labels,
         "gap": torch.tensor([0, 1]),
         "index": torch.tensor([0, 1]),

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from dff.data.collation import collate
+from dff.lit.checkpoints import load_flow_network
 from dff.lit.datamodules.pair_data import to_unit_frames
 from dff.lit.flow import LitFlow
 from dff.lit.visualization import panels
@@ -133,6 +134,24 @@ def test_weights_of_other_code_are_taken_but_for_the_scale_layer(
         assert torch.equal(taken.decoder.flow.bias, source.decoder.flow.bias)
     scale = whole.model.scale_layers[0]
     assert scale.weight.abs().max() == 0 and (scale.bias == 1).all()
+
+
+def test_a_training_with_an_idle_scale_layer_goes_on_without_it(trainer, tmp_path):
+    run = trainer(max_steps=1, limit_val_batches=0)
+    run.fit(module := LitFlow("flownet_half", optimizer="adam"), ShiftedPairs())
+    run.save_checkpoint(tmp_path / "old.ckpt")
+    saved = torch.load(tmp_path / "old.ckpt", weights_only=True)
+    channels = module.flow_network.context_channels
+    saved["state_dict"]["flow_network.decoder.scale.weight"] = torch.zeros(1, channels, 1, 1)
+    saved["state_dict"]["flow_network.decoder.scale.bias"] = torch.ones(1)
+    torch.save(saved, tmp_path / "old.ckpt")
+    again, more = LitFlow("flownet_half", optimizer="adam"), trainer(max_steps=2)
+    more.fit(again, ShiftedPairs(), ckpt_path=str(tmp_path / "old.ckpt"))
+    assert more.global_step == 2
+    network, report = load_flow_network("flownet_half", tmp_path / "old.ckpt")
+    assert report.missing == () and len(report.left_over) == 2
+    state = module.flow_network.state_dict()
+    assert all(torch.equal(state[n], v) for n, v in network.state_dict().items())
 
 
 def test_flow_is_drawn_beside_the_truth_after_each_validation(

@@ -1,10 +1,14 @@
 """LitDFF and LitFlow in training: what learns, what stays, what travels in a checkpoint."""
 
+import warnings
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
 
 from dff.inference.engine import Engine
+from dff.lit.checkpoints import load_model
 from dff.lit.flow import LitFlow, cell_means, weighted_error
 from dff.lit.module import LitDFF
 from dff.models.schedule import FixedSchedule
@@ -70,6 +74,98 @@ def test_a_factor_of_0_freezes_weights_and_statistics(small_module, small_street
     assert "heads.segmentation.scores.weight" not in still
 
 
+def rates(module):
+    """Learning rate of each parameter that is trained, over that of the module."""
+    module.trainer = SimpleNamespace(estimated_stepping_batches=10)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    names = {p: name for name, p in module.model.named_parameters()}
+    return {
+        names[p]: group["max_lr"] / module.hparams.lr for group in groups for p in group["params"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("factors", "weight", "bias"),
+    [
+        ({}, 1, 1),
+        ({"flow_network": 0.1}, 0.1, 0.1),  # they follow the flow network
+        ({"flow_network": 0.1, "scale_layers": 0.5}, 0.5, 0.5),
+        ({"flow_network": 0.1, "scale_layers.0.bias": 0.5}, 0.1, 0.5),
+        ({"flow_network.decoder": 0.1}, 0.1, 0.1),
+        ({"flow_network.encoder": 0.1}, 1, 1),
+        ({"scale_layers": 2.0}, 2, 2),
+        ({"flow_network": 0.1, "flow_network.decoder.scale": 0.5}, 0.5, 0.5),  # the old name
+        ({"flow_network": 0.1, "flow_network.decoder.scale.bias": 0.5}, 0.1, 0.5),
+        ({"flow_network.decoder.scale": 0.5, "scale_layers": 0.25}, 0.25, 0.25),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:lr_factors")
+def test_scale_layers_follow_the_flow_network_unless_they_have_a_factor(
+    small_module, factors, weight, bias
+):
+    found = rates(small_module(lr_factors=factors))
+    scale = (found["scale_layers.0.weight"], found["scale_layers.0.bias"])
+    assert scale == (pytest.approx(weight), pytest.approx(bias))
+    encoder = factors.get("flow_network", factors.get("flow_network.encoder", 1))
+    assert found["flow_network.encoder.conv1.weight"] == pytest.approx(encoder)
+    assert found["heads.segmentation.scores.weight"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("flow_network", ["flownet_half", "dis_fast"])
+def test_the_old_name_of_the_scale_layer_works_and_the_new_one_is_told(small_module, flow_network):
+    factors = {"flow_network.decoder.scale.bias": 0.0}
+    said = r"flow_network\.decoder\.scale\.bias is called scale_layers\.0\.bias now"
+    with pytest.warns(UserWarning, match=said):
+        module = small_module(lr_factors=factors, flow_network=flow_network)
+    for name, parameter in module.model.named_parameters():
+        assert parameter.requires_grad != (name == "scale_layers.0.bias")
+    with warnings.catch_warnings(action="error"):
+        small_module(lr_factors={"scale_layers.0.bias": 0.0}, flow_network=flow_network)
+
+
+def test_a_fixed_flow_network_fixes_its_scale_layers(small_module):
+    module = small_module(lr_factors={"flow_network": 0.0})
+    fixed = {n.split(".")[0] for n, p in module.model.named_parameters() if not p.requires_grad}
+    assert fixed == {"flow_network", "scale_layers"}
+    assert not any(name.startswith(tuple(fixed)) for name in rates(module))
+    module = small_module(lr_factors={"flow_network": 0.0, "scale_layers": 1.0})
+    assert module.model.scale_layers[0].weight.requires_grad
+
+
+def test_a_scale_layer_that_there_is_not_is_refused(small_module):
+    with pytest.raises(ValueError, match=r"no parameter is called 'scale_layers\.7'; parts are .*"):
+        small_module(lr_factors={"scale_layers.7": 0.1})
+
+
+def test_a_training_from_before_the_scale_layer_was_the_models_goes_on(
+    small_module, small_streets, trainer, tmp_path
+):
+    settings = {"optimizer": "sgd", "lr": 1e-3, "lr_factors": {"scale_layers": 0.5}}
+    run = trainer(max_steps=1, limit_val_batches=0)
+    run.fit(module := small_module(**settings), small_streets())
+    run.save_checkpoint(tmp_path / "new.ckpt")
+    saved = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    old, new = "flow_network.decoder.scale.", "scale_layers.0."
+    saved["state_dict"] = {n.replace(new, old): v for n, v in saved["state_dict"].items()}
+    saved["hyper_parameters"]["lr_factors"] = {"flow_network.decoder.scale": 0.5}
+    torch.save(saved, tmp_path / "old.ckpt")
+    with pytest.warns(UserWarning, match="the old name still works"):
+        loaded = load_model(tmp_path / "old.ckpt")
+    state = module.model.state_dict()
+    assert state["scale_layers.0.weight"].abs().max() > 0
+    assert all(torch.equal(state[n], v) for n, v in loaded.model.state_dict().items())
+
+    after = []
+    for name in ("new", "old"):
+        again = small_module(**settings)
+        more = trainer(max_steps=2, limit_val_batches=0)
+        more.fit(again, small_streets(), ckpt_path=str(tmp_path / f"{name}.ckpt"))
+        assert more.global_step == 2
+        after.append(again.model.state_dict())
+    assert all(torch.equal(after[0][n], v) for n, v in after[1].items())
+    assert not torch.equal(after[1]["scale_layers.0.weight"], state["scale_layers.0.weight"])
+
+
 def test_validation_gives_the_miou_of_each_gap(small_module, small_streets, trainer):
     module, run = small_module(), trainer()
     metrics = run.validate(module, small_streets(), verbose=False)[0]
@@ -97,6 +193,7 @@ def test_flow_pre_training_learns_and_hands_over_all_but_the_scale_field(
 ):
     data = small_streets(with_flow=True, gaps=(1, 4), val_gaps=[4])
     flow, run = LitFlow("flownet_half", lr=1e-3, object_weight=5, soften=8), trainer(max_steps=10)
+    assert not any("scale" in name for name in flow.state_dict())
     first = trainer().validate(flow, data, verbose=False)[0]
     run.fit(flow, data)
     last = run.validate(flow, data, verbose=False)[0]

@@ -139,3 +139,51 @@ def test_bfloat16_trains_with_flow_in_float32():
     assert flow.dtype == torch.float32 and loss.dtype == torch.float32
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+class Sure(nn.Module):
+    """A head that is as sure as its first channel says."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor = factor
+
+    def confidence(self, features):
+        return self.factor * features[:, 0].mean((1, 2))
+
+
+def test_the_confidence_is_the_least_of_the_heads_that_can_tell():
+    heads = {"one": Sure(), "other": Sure(0.5), "silent": nn.Identity()}
+    features = torch.rand(3, 16, 4, 6)
+    network = build.feature_network("resnet18", 16)
+    model = DeepFeatureFlow(network, ShiftByOne(), heads, tail=nn.Softplus())
+    expected = 0.5 * nn.functional.softplus(features)[:, 0].mean((1, 2))
+    torch.testing.assert_close(model.confidence(features), expected)
+    segmentation = small_model().eval()
+    torch.testing.assert_close(
+        segmentation.confidence(features), segmentation.heads["segmentation"].confidence(features)
+    )
+
+
+def test_a_confidence_that_no_head_can_tell_is_refused():
+    heads = {"plain": nn.Identity(), "other": nn.Identity()}
+    model = DeepFeatureFlow(build.feature_network("resnet18", 16), ShiftByOne(), heads)
+    with pytest.raises(ValueError, match=r"the heads plain, other have no method `confidence`: t"):
+        model.confidence(torch.rand(1, 16, 4, 6))
+
+
+@pytest.mark.parametrize("task_layers", [1, 0])
+@torch.no_grad()
+def test_both_warp_methods_carry_the_same_features(task_layers):
+    model = small_model(task_layers).eval()
+    nn.init.normal_(model.flow_network.decoder.flow.weight, std=0.05)
+    nn.init.normal_(model.scale_layers[0].weight, std=0.05)
+    key, current = frames(1), frames(4, 2)
+    features = model.encode(key)
+    shared, keys = features.expand(4, -1, -1, -1), key.expand(4, -1, -1, -1)
+    carried = {}
+    for method in ("grid_sample", "gather"):
+        model.warp_method = method
+        carried[method] = model.propagate(shared, keys, current)
+    assert (carried["gather"] - features).abs().max() > 0.05 * features.abs().max()
+    torch.testing.assert_close(carried["gather"], carried["grid_sample"], rtol=0, atol=1e-5)

@@ -190,11 +190,52 @@ def test_resampled_pixels_keep_their_place_in_the_image(stride, new, size):
         inner = found[0, channel].mean(0) if channel == 0 else found[0, channel].mean(1)
         kept = (wanted > stride / 2) & (wanted < (1000, 600)[channel] - 1.5 * stride)
         torch.testing.assert_close(inner[kept], wanted[kept], atol=1e-3, rtol=0)
+        if step <= stride:  # beyond the first and the last centre of the map, what is there
+            known = (columns, rows)[channel]
+            wanted = wanted.clamp(known[0], known[-1])
+            torch.testing.assert_close(inner, wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("new", "size"), [(8, (75, 125)), (14, (43, 72)), (16, (38, 63)), (32, (19, 32))]
+)
+def test_flow_is_divided_by_the_stride_and_not_by_the_ratio_of_the_sizes(new, size):
+    """Those are rounded up: 125 / 63 of a frame of 1000 pixels is not 2."""
+    field = torch.empty(1, 2, 38, 63)
+    field[:, 0], field[:, 1] = 112, -56
+    flow = flow_at_level(field, 16, new, size)
+    assert flow.shape == (1, 2, *size)
+    torch.testing.assert_close(flow[:, 0], torch.full((1, *size), 112 / new), rtol=1e-6, atol=0)
+    torch.testing.assert_close(flow[:, 1], torch.full((1, *size), -56 / new), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("new", "size"), [(8, (75, 125)), (14, (43, 72))])
+def test_a_flow_that_points_everywhere_to_one_place_does_so_at_each_stride(new, size):
+    """Place and length agree: each cell samples the cell in which pixel (500, 300) lies."""
+    columns = (torch.arange(63) + 0.5) * 16 - 0.5
+    rows = (torch.arange(38) + 0.5) * 16 - 0.5
+    field = torch.stack(torch.meshgrid(500 - columns, 300 - rows, indexing="xy"))[None]
+    flow = flow_at_level(field, 16, new, size)[0]
+    found = torch.arange(size[1]) + flow[0], torch.arange(size[0])[:, None] + flow[1]
+    for place, target in zip(found, (500, 300), strict=True):
+        inside = place[2:-2, 2:-2]
+        # cell j has its centre at pixel (j + 0.5) * stride - 0.5
+        torch.testing.assert_close(
+            inside, torch.full_like(inside, (target + 0.5) / new - 0.5), rtol=0, atol=1e-4
+        )
 
 
 def test_a_cell_cut_by_the_border_has_the_mean_of_what_it_has():
     map_ = torch.arange(10.0).view(1, 1, 1, 10).expand(1, 1, 8, 10)
     assert resample(map_, 2, 16, (1, 2))[0, 0, 0].tolist() == [3.5, 8.5]
+    flow = flow_at_level(32 * map_.expand(1, 2, 8, 10), 2, 16, (1, 2))
+    assert flow[0, :, 0].tolist() == [[7, 17], [7, 17]]
+
+
+@pytest.mark.parametrize("new", [8, 16, (8, 16), 4.5])
+def test_resampling_has_gradients(new):
+    map_ = torch.rand(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda m: resample(m, 8, new, (2, 3)), map_)
 
 
 def test_a_map_that_covers_less_than_the_features_is_refused():
@@ -227,5 +268,11 @@ def test_both_methods_take_the_same_samples():
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
     torch.testing.assert_close(one_key[0], expected[0], rtol=0, atol=2e-5)
     torch.testing.assert_close(one_key[2], warp(features[:1], flow[2:])[0], rtol=0, atol=2e-5)
+    for layout in (torch.channels_last, torch.contiguous_format):
+        shared = features[:1].contiguous(memory_format=layout).expand(3, -1, -1, -1)
+        of_one = [module.warp(shared, flow, method) for method in METHODS]
+        torch.testing.assert_close(*of_one, rtol=0, atol=2e-5)
+    exact = [module.warp(features.double(), flow.double(), method) for method in METHODS]
+    torch.testing.assert_close(*exact, rtol=0, atol=1e-12)
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough.float(), expected, rtol=0, atol=0.05)

@@ -129,6 +129,6 @@ def write_poster(file: Path, model: Path, snippet: Snippet, report: dict[str, An
     middle = len(snippet.frames) // 3
     numbers = sorted(snippet.frames)[middle : middle + 10]
     frames = [torch.from_numpy(read_image(snippet.frames[n])) for n in numbers]
-    truths = [torch.from_numpy(read_train_ids(snippet.labels[n])) for n in numbers]
+    truths = [torch.from_numpy(read_train_ids(snippet.masks[n])) for n in numbers]
     batch = [to_unit_range(frame.permute(2, 0, 1)[None]) for frame in frames]
     draw_poster(load_model(model), batch, truths, file, report)

@@ -82,7 +82,7 @@ def draw(snippet: "Snippet", truth: "StreetTruth", schedule: "FixedSchedule") ->
     pictures = []
     for index, number in enumerate(sorted(snippet.frames)):
         frame = torch.from_numpy(read_image(snippet.frames[number])).permute(2, 0, 1)[None]
-        labels = torch.from_numpy(read_train_ids(snippet.labels[number]))[None]
+        labels = torch.from_numpy(read_train_ids(snippet.masks[number]))[None]
         if schedule.is_key(Evidence(index, 0)):
             key, key_labels = number, labels
             shown = [("key frame", labels)] * 2

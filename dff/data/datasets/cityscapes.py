@@ -225,7 +225,8 @@ def find_snippets(
         if known or (numbers and not require_labels):
             flow = truth(name) if truth else None
             better = boxes(name) if boxes else None
-            snippets.append(Snippet(name, numbers, known, flow, better or InstanceBoxes(known)))
+            known_boxes = better or InstanceBoxes(known)
+            snippets.append(Snippet(name, numbers, list(known), known, known_boxes, known, flow))
     snippets.labels_left_out = left_out
     if not snippets:
         raise FileNotFoundError(

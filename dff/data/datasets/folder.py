@@ -121,7 +121,7 @@ def find_snippets(root: str | os.PathLike, split: str, require_labels: bool = Tr
         }
         left_out += len(masks) - len(labels)
         if labels or (frames and not require_labels):
-            snippets.append(Snippet(video, frames, labels))
+            snippets.append(Snippet(video, frames, list(labels), labels))
     left_out += sum(
         len(_files(mask_root / video, (".png",)))
         for video in set(_folders(mask_root)) - set(_folders(frame_root))

@@ -14,8 +14,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 Arrays = dict[str, np.ndarray]
 """key, current: (H, W, 3) uint8; mask: (h, w) uint8; flow: (h, w, 2) float32, with flow_known and
 occluded: (h, w) bool; boxes: (N, 4) float32, with box_labels and tracks: (N,) int64. All but the
-frames are optional. Where there are boxes, a transform adds zoom and frame_size, as in `Pair`; that
-of evaluation adds frame_size always."""
+frames are optional. The transform of evaluation adds frame_size, and frame_boxes where there are
+boxes; see `Pair`."""
 
 
 class TrainingTransform:
@@ -109,15 +109,14 @@ class TrainingTransform:
             boxes, left = window.boxes(arrays["boxes"])
             # a box that is wholly there may have lost a rounding
             kept = (left > 0) & (left >= self.min_visibility - 1e-6)
-            changed |= {"boxes": boxes[kept], "zoom": np.ones(2, np.float32)}
-            changed["frame_size"] = np.array(window.size)
+            changed["boxes"] = boxes[kept]
             changed |= {name: arrays[name][kept] for name in ("box_labels", "tracks")}
         return changed
 
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Resizes both frames until the shorter side is `short_side`; all truth stays as it is.
+    """Resizes both frames until the shorter side is `short_side`; masks and flow stay as they are.
 
     Args:
         short_side: Pixels, at least 64; None leaves the frames as they are.
@@ -140,7 +139,9 @@ class EvaluationTransform:
         window = self.window(current.shape[:2])
         changed = {**arrays, "frame_size": np.array(current.shape[:2])}
         if "boxes" in arrays:
-            changed["zoom"] = np.ones(2, np.float32) if window is None else window.zoom
+            zoom = np.ones(2, np.float32) if window is None else window.zoom
+            changed["frame_boxes"] = arrays["boxes"]
+            changed["boxes"] = (arrays["boxes"] * np.tile(zoom, 2)).astype(np.float32)
         if window is None:
             return changed
         resized = window.image(current)

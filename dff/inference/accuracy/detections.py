@@ -72,14 +72,14 @@ class DetectionAccuracy:
         Args:
             found: (B, D, 6) rows x1, y1, x2, y2, score, class; class -1 is an unused row. Corners
                 in pixels of the frame that the boxes stand in.
-            batch: `boxes` (B, N, 4) x1, y1, x2, y2; `box_labels` (B, N) int, -1 is padding; `gap`
-                (B,), each one of `gaps`; `index` (B,) int, which frame of the data set it is;
+            batch: `frame_boxes` (B, N, 4) x1, y1, x2, y2; `box_labels` (B, N) int, -1 is padding;
+                `gap` (B,), each one of `gaps`; `index` (B,) int, which frame of the data set it is;
                 `motion` (B, N), the motion IoU of each box, NaN where unknown, if any is known.
 
         Raises:
             ValueError: A class is K or more, or a gap is none of `gaps`.
         """
-        boxes, box_labels, motion = batch["boxes"], batch["box_labels"], batch.get("motion")
+        boxes, box_labels, motion = batch["frame_boxes"], batch["box_labels"], batch.get("motion")
         gap, index = batch["gap"], batch["index"]
         used, real = found[..., 5] >= 0, box_labels >= 0
         self._check("class", found[..., 5])

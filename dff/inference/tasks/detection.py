@@ -94,7 +94,7 @@ class Detection(Task):
         """The boxes that would be drawn as true ones."""
         sure = found[..., 4] >= SURE_SCORE
         labels = torch.where(sure, found[..., 5], -1.0).long()
-        return {"boxes": found[..., :4], "box_labels": labels}
+        return {"frame_boxes": found[..., :4], "box_labels": labels}
 
     def as_arrays(self, found: Tensor) -> Detections:
         """Detections of one frame."""
@@ -105,9 +105,7 @@ class Detection(Task):
     def panel(self, picture: Tensor, found: Tensor, batch: Mapping[str, Tensor]) -> Panel:
         """The boxes, and the true ones; both as rows too."""
         labels = batch["box_labels"][0]
-        zoom = batch["zoom"].repeat(1, 2) if "zoom" in batch else torch.ones(1, 4)
-        corners = batch["boxes"][0] * zoom
-        true = torch.cat([corners, torch.ones(len(labels), 1), labels[:, None]], 1)
+        true = torch.cat([batch["boxes"][0], torch.ones(len(labels), 1), labels[:, None]], 1)
         pictures = {
             "boxes found": draw_boxes(picture, found, self.classes),
             "true boxes": draw_boxes(picture, true, self.classes),

@@ -155,7 +155,7 @@ class PairData(L.LightningDataModule):
             found = self.find_snippets(split)
             rank_zero_info(f"{type(self).__name__} {split}: {describe(found)}")
             if self.mask_reader() is not None:
-                files = [file for s in found for _, file in sorted(s.labels.items())]
+                files = [file for s in found for _, file in sorted(s.masks.items())]
                 self.check_labels(split, files)
             self._found[split] = found
         return self._found[split]
@@ -170,7 +170,7 @@ class PairData(L.LightningDataModule):
         """Pairs of the held-out split at each of `gaps`; this rank's share, each pair once."""
         snippets = self.snippets("val")
         if self.val_every > 1:
-            most = max((len(snippet.labels) for snippet in snippets), default=0)
+            most = max((len(snippet.labelled) for snippet in snippets), default=0)
             if 0 < most < self.val_every:
                 raise ValueError(
                     f"--data.val_every {self.val_every} leaves no labelled frame to evaluate on: "
@@ -304,5 +304,4 @@ def to_unit_frames(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _thin_labels(snippet: Snippet, every: int) -> Snippet:
-    numbers = sorted(snippet.labels)[every - 1 :: every]
-    return replace(snippet, labels={n: snippet.labels[n] for n in numbers})
+    return replace(snippet, labelled=sorted(snippet.labelled)[every - 1 :: every])

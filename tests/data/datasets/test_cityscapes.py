@@ -74,9 +74,9 @@ def test_frames_and_labels_are_grouped_into_snippets(tmp_path):
     labels(tmp_path, "aachen", 0, 0)
     aachen, ulm = find_snippets(tmp_path, "train")
     assert (aachen.name, ulm.name) == ("aachen/aachen_000000", "ulm/ulm_000003")
-    assert list(ulm.frames) == [17, 18, 20] and list(ulm.labels) == [20]
+    assert list(ulm.frames) == [17, 18, 20] and list(ulm.masks) == [20]
     assert ulm.frames[18].endswith("sequence/train/ulm/ulm_000003_000018_leftImg8bit.png")
-    assert ulm.labels[20].endswith("gtFine/train/ulm/ulm_000003_000020_gtFine_labelIds.png")
+    assert ulm.masks[20].endswith("gtFine/train/ulm/ulm_000003_000020_gtFine_labelIds.png")
 
 
 def test_a_labelled_frame_is_also_looked_for_among_the_single_images(tmp_path):
@@ -86,7 +86,7 @@ def test_a_labelled_frame_is_also_looked_for_among_the_single_images(tmp_path):
     frame(tmp_path, "ulm", 3, 19, package="")
     frame(tmp_path, "ulm", 3, 21, package="")  # not labelled: left where it is
     found = find_snippets(tmp_path, "train")
-    assert list(found[0].frames) == [18, 19] and list(found[0].labels) == [19]
+    assert list(found[0].frames) == [18, 19] and list(found[0].masks) == [19]
     assert f"{os.sep}leftImg8bit{os.sep}" in found[0].frames[19]
     assert found.labels_left_out == 1
     assert "1 label file without an image" in describe(found)
@@ -178,15 +178,15 @@ def test_listing_300_snippets_of_30_frames_takes_no_time(tmp_path):
     found = find_snippets(tmp_path, "train")
     assert time.perf_counter() - start < 2
     assert len(found) == 300
-    assert all(list(s.frames) == list(range(30)) and list(s.labels) == [19] for s in found)
+    assert all(list(s.frames) == list(range(30)) and list(s.masks) == [19] for s in found)
 
 
 @needs_mini
 def test_the_real_thing_is_found():
     train, val = find_snippets(MINI, "train"), find_snippets(MINI, "val")
     assert len(train) == 8 and train.labels_left_out == 0
-    assert list(train[0].frames) == [*range(10), 19] and list(train[0].labels) == [19]
-    assert [(s.name, len(s.frames), list(s.labels)) for s in val] == [
+    assert list(train[0].frames) == [*range(10), 19] and list(train[0].masks) == [19]
+    assert [(s.name, len(s.frames), list(s.masks)) for s in val] == [
         ("frankfurt/frankfurt_000001", 15, [47552])
     ]
     assert "label files without an image left out" in describe(val)
@@ -195,7 +195,7 @@ def test_the_real_thing_is_found():
 @needs_mini
 def test_the_real_thing_is_read():
     snippet = find_snippets(MINI, "val")[0]
-    ids = read_train_ids(snippet.labels[47552])
+    ids = read_train_ids(snippet.masks[47552])
     assert ids.shape == (1024, 2048) == read_image(snippet.frames[47552]).shape[:2]
     assert set(np.unique(ids)) <= {*range(19), 255}
     assert (ids[700:] == CLASSES.index("road")).mean() > 0.2
@@ -261,7 +261,7 @@ def test_snippets_know_their_boxes(tmp_path):
 @needs_mini
 def test_real_instances_lie_in_masks_of_their_class():
     for snippet in find_snippets(MINI, "train"):
-        for number, path in snippet.labels.items():
+        for number, path in snippet.masks.items():
             boxes, mask = snippet.boxes.boxes(number), read_train_ids(path)
             assert boxes.frame_size == mask.shape == (1024, 2048)
             assert len(boxes.labels) > 0

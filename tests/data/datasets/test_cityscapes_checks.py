@@ -77,7 +77,7 @@ def test_label_ids_in_files_called_instance_ids_are_told(files):
 @pytest.mark.skipif(not MINI.is_dir(), reason=f"no real Cityscapes at {MINI}: set DFF_SHARED")
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_real_files_pass(split):
-    labels = [file for s in find_snippets(MINI, split) for file in s.labels.values()]
+    labels = [file for s in find_snippets(MINI, split) for file in s.masks.values()]
     check_label_ids(labels)
     for file in labels:
         check_label_ids([file])
@@ -87,6 +87,6 @@ def test_real_files_pass(split):
 
 @pytest.mark.skipif(not FAULTY.is_dir(), reason=f"no files at {FAULTY}: set DFF_SHARED")
 def test_renamed_files_do_not():
-    labels = [file for s in find_snippets(FAULTY, "train") for file in s.labels.values()]
+    labels = [file for s in find_snippets(FAULTY, "train") for file in s.masks.values()]
     with pytest.raises(SampleError, match="no id above 18"):
         check_label_ids(labels)

@@ -22,13 +22,13 @@ def test_frames_are_numbered_in_natural_order(tmp_path):
     names = [path.rsplit("/", 1)[1] for path in snippet.frames.values()]
     assert list(snippet.frames) == [0, 1, 2]
     assert names == ["f2.jpeg", "f9.JPG", "f10.png"]
-    assert list(snippet.labels) == [1] and snippet.labels[1].endswith("masks/a/f9.png")
+    assert list(snippet.masks) == [1] and snippet.masks[1].endswith("masks/a/f9.png")
 
 
 def test_a_folder_with_one_frame_is_a_snippet(tmp_path):
     touch(tmp_path, "frames/a/x.png", "masks/a/x.png")
     (snippet,) = find_snippets(tmp_path, "train")
-    assert list(snippet.frames) == list(snippet.labels) == [0]
+    assert list(snippet.frames) == list(snippet.masks) == [0]
 
 
 def test_masks_without_a_frame_are_counted(tmp_path):

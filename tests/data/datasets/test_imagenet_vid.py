@@ -56,7 +56,7 @@ def write_own(root, classes="person\nfork lift\n"):
 
 
 def numbers(snippets):
-    return {s.name.rsplit("/", 1)[1]: list(s.labels) for s in snippets if s.labels}
+    return {s.name.rsplit("/", 1)[1]: list(s.labelled) for s in snippets if s.labelled}
 
 
 def test_videos_of_ones_own_have_their_own_classes(tmp_path):
@@ -89,9 +89,9 @@ def test_all_that_is_annotated_becomes_snippets_with_boxes(root):
     snippets = find_snippets(root, "train")
     assert (snippets.videos, len(snippets), snippets.labelled_counts) == (2, 5, (22, 3))
     first = snippets[0]
-    assert first.name == FIRST and list(first.frames) == list(first.labels) == list(range(12))
+    assert first.name == FIRST and list(first.frames) == list(first.labelled) == list(range(12))
     assert first.frames[7] == str(root / "Data" / FIRST / "000007.JPEG")
-    assert first.labels[7] == str(root / "Annotations" / FIRST / "000007.xml")
+    assert first.box_files[7] == str(root / "Annotations" / FIRST / "000007.xml")
     assert 12 not in first.frames and -1 not in first.frames
     with pytest.raises(KeyError):
         first.frames[12]
@@ -178,7 +178,7 @@ def test_a_damaged_or_closed_cache_is_no_obstacle(root, cache, monkeypatch):
     whole = file.read_bytes()
     for damaged in (b"", whole[:-100], whole[:2000] + bytes(50) + whole[2050:]):
         file.write_bytes(damaged)
-        assert len(find_snippets(root, "val")[0].labels) == 12
+        assert len(find_snippets(root, "val")[0].labelled) == 12
     monkeypatch.setenv("DFF_CACHE", str(root / "Data" / f"{FIRST}" / "000000.JPEG"))
     with pytest.warns(UserWarning, match=r"cannot be kept at .*DFF_CACHE"):
         assert len(find_snippets(root, "val")) == 1
@@ -261,9 +261,9 @@ def test_a_frame_that_cannot_be_used_is_named_or_left_unlabelled(root, kind):
         find_snippets(root, "train", sets=[name])
     with pytest.warns(UserWarning, match=f"left unlabelled: 1 of .*{kind}"):
         found = find_snippets(root, "train", sets=[name], skip_damaged=True)
-    assert list(found[0].labels) == [n for n in range(12) if n != 5]
+    assert list(found[0].labelled) == [n for n in range(12) if n != 5]
     assert found.labels_left_out == 1
-    for number in found[0].labels:
+    for number in found[0].labelled:
         wanted = before[0].boxes.boxes(number)
         assert np.array_equal(found[0].boxes.boxes(number).corners, wanted.corners)
     with pytest.raises(SampleError, match=r"frame 5 of .* has no annotation"):
@@ -317,7 +317,7 @@ def test_an_annotation_of_another_image_is_named(root):
 def test_evaluation_pairs_tell_how_each_box_moves(root):
     snippet = find_snippets(root, "val")[0]
     pairs = EvaluationPairs([snippet], None, EvaluationTransform(), [0], with_boxes=True)
-    frame, rows = zip(*[(n, snippet.boxes.boxes(n)) for n in snippet.labels], strict=True)
+    frame, rows = zip(*[(n, snippet.boxes.boxes(n)) for n in snippet.labelled], strict=True)
     wanted = motion_iou(
         np.repeat(frame, [len(b.labels) for b in rows]),
         np.concatenate([b.tracks for b in rows]),
@@ -444,12 +444,12 @@ def test_real_boxes_are_those_of_the_official_ground_truth():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (snippet,) = find_snippets(MINI, "val", sets=["VID_val"])
-    assert list(snippet.labels) == list(snippet.frames) == list(range(144))
+    assert list(snippet.labelled) == list(snippet.frames) == list(range(144))
     truth = scipy.io.loadmat(MINI / "ILSVRC2015_vid_validation_ground_truth_whole.mat")
     lines = (MINI / "ILSVRC2015/ImageSets/VID_val_videos.txt").read_text().splitlines()
     (first,) = (int(line.split()[1]) for line in lines if snippet.name[4:] in line)
     rows = {int(number): row for row, number in enumerate(truth["gt_img_ids"].ravel())}
-    for number in snippet.labels:
+    for number in snippet.labelled:
         boxes, row = snippet.boxes.boxes(number), rows[first + number]
         official = truth["gt_obj_bboxes"].ravel()[row].T
         assert np.array_equal(boxes.corners, official)
@@ -462,7 +462,7 @@ def test_real_boxes_are_those_of_the_official_ground_truth():
 def test_of_real_lists_what_is_not_there_is_counted():
     with pytest.warns(UserWarning, match="left unlabelled: 175982 of 176126"):
         found = find_snippets(MINI, "val", skip_damaged=True)
-    assert [len(s.labels) for s in found] == [144]
+    assert [len(s.labelled) for s in found] == [144]
     with pytest.raises(FileNotFoundError, match=r"none of the .* is in"):
         find_snippets(MINI, "train")
 
@@ -470,6 +470,6 @@ def test_of_real_lists_what_is_not_there_is_counted():
 @needs_mini
 def test_tracks_of_real_boxes_go_on_from_frame_to_frame():
     (snippet,) = find_snippets(MINI, "val", sets=["VID_val"])
-    for before, after in pairwise(snippet.labels):
+    for before, after in pairwise(snippet.labelled):
         moved = snippet.boxes.boxes(after).corners - snippet.boxes.boxes(before).corners
         assert np.abs(moved).max() < 40

@@ -90,7 +90,7 @@ def pair_of(tmp_path, orientation, mask, size=SIZE, frame="jpg", mask_mark=None)
     write_png(tmp_path / "m.png", mask)
     if mask_mark:
         marked(tmp_path / "m.png", exif(mask_mark))
-    snippet = Snippet("a", {0: str(path)}, {0: str(tmp_path / "m.png")})
+    snippet = Snippet("a", {0: str(path)}, [0], {0: str(tmp_path / "m.png")})
     pair = TrainingPairs([snippet], MaskReader(2), PLAIN)[0, 0]
     assert np.array_equal(pair["current"].permute(1, 2, 0), read_image(path))
     return pair

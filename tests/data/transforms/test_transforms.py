@@ -246,8 +246,8 @@ def test_a_box_stays_around_its_rectangle(scale, flip):
         labels = frame[..., 0]
         arrays = with_boxes({"key": frame, "current": frame, "mask": labels}, corners)
         out = transform(arrays, seed)
-        assert out["current"].shape == (96, 128, 3) and out["zoom"].tolist() == [1, 1]
-        assert out["frame_size"].tolist() == [96, 128]
+        assert out["current"].shape == (96, 128, 3)
+        assert "frame_boxes" not in out
         for box, number in zip(out["boxes"], out["tracks"] - 100, strict=True):
             rows, columns = np.nonzero(out["mask"] == 40 * (number + 1))
             if not len(rows):  # a sliver of less than half a pixel at the border
@@ -331,15 +331,16 @@ def test_frames_are_resized_by_the_authors_rule(frame, size):
     assert np.array_equal(out["current"], trained["current"])
 
 
-def test_evaluation_leaves_the_boxes_and_says_the_zoom():
+def test_evaluation_gives_the_boxes_in_pixels_of_both():
     arrays = with_boxes(affine_pair(), [(3, 4, 50, 60)])
     out = EvaluationTransform(80)(arrays)
-    assert out["boxes"] is arrays["boxes"] and out["zoom"].tolist() == [0.5, 0.5]
+    assert out["frame_boxes"] is arrays["boxes"]
+    assert out["boxes"].tolist() == [[1.5, 2, 25, 30]] and out["boxes"].dtype == np.float32
     assert out["frame_size"].tolist() == list(FRAME)
     out = EvaluationTransform(320, 400)(arrays)
-    assert out["current"].shape[1] == 400 and np.allclose(out["zoom"], 400 / 224)
-    assert EvaluationTransform()(arrays)["zoom"].tolist() == [1, 1]
-    assert "zoom" not in EvaluationTransform(80)(affine_pair())
+    assert out["current"].shape[1] == 400 and np.allclose(out["boxes"], arrays["boxes"] * 400 / 224)
+    assert np.array_equal(EvaluationTransform()(arrays)["boxes"], arrays["boxes"])
+    assert "frame_boxes" not in EvaluationTransform(80)(affine_pair())
 
 
 @pytest.mark.parametrize(
@@ -368,6 +369,9 @@ def test_frames_are_resized_as_the_authors_code_resizes_them():
         scale = float(file["scale"])
     frame = read_image(VID_FRAME)
     assert np.array_equal(frame[240:360, 370:560, ::-1], original)
-    out = EvaluationTransform(600, 1000)(with_boxes({"key": frame, "current": frame}, []))
-    assert out["current"].shape == tuple(shape) and out["zoom"].tolist() == [scale, scale]
+    out = EvaluationTransform(600, 1000)(
+        with_boxes({"key": frame, "current": frame}, [(1, 2, 3, 4)])
+    )
+    assert out["current"].shape == tuple(shape)
+    assert np.array_equal(out["boxes"], np.float32([[1, 2, 3, 4]]) * np.float32(scale))
     assert np.array_equal(out["current"][200:264, 300:428, ::-1], wanted)

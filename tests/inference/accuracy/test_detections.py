@@ -279,7 +279,7 @@ def batch(indices, dets=8, boxes=4, classes=3):
     seen, box, label, motion = (torch.from_numpy(np.stack(x)) for x in zip(*rows, strict=True))
     return {
         "detections": seen.float(),
-        "boxes": box,
+        "frame_boxes": box,
         "box_labels": label,
         "index": torch.tensor(indices),
         "motion": motion,
@@ -352,7 +352,9 @@ def test_the_motion_handed_over_is_the_motion_scored():
     real, used = rows["box_labels"] >= 0, rows["detections"][..., 5] >= 0
     frame, seen = rows["index"][:, None], rows["detections"].double()[used]
     truth_frame, found_frame = frame.expand_as(real)[real], frame.expand_as(used)[used]
-    there = Truth(truth_frame, rows["box_labels"][real], rows["boxes"][real], rows["motion"][real])
+    there = Truth(
+        truth_frame, rows["box_labels"][real], rows["frame_boxes"][real], rows["motion"][real]
+    )
     there = Truth(*(column.numpy() for column in there))
     columns = (found_frame, seen[:, 5].long(), seen[:, 4], seen[:, :4])
     scores = average_precision(there, Detections(*(c.numpy() for c in columns)), 3)
@@ -367,7 +369,7 @@ def test_one_class_is_still_a_row():
     box = torch.tensor([[[0.0, 0, 9, 9]]])
     seen = torch.cat([box, torch.tensor([[[0.5, 0.0]]])], 2)
     zero = torch.zeros(1, dtype=torch.int64)
-    metric.update(seen, {"boxes": box, "box_labels": zero[None], "gap": zero, "index": zero})
+    metric.update(seen, {"frame_boxes": box, "box_labels": zero[None], "gap": zero, "index": zero})
     assert metric.compute()[0]["AP"].tolist() == [1]
 
 
@@ -376,7 +378,7 @@ def test_unused_rows_and_padding_leave_no_trace():
     metric = counter([0], 3)
     wide = {
         "detections": torch.cat([torch.full((3, 5, 6), -1.0), rows["detections"]], 1),
-        "boxes": torch.cat([rows["boxes"], torch.zeros(3, 2, 4)], 1),
+        "frame_boxes": torch.cat([rows["frame_boxes"], torch.zeros(3, 2, 4)], 1),
         "box_labels": torch.cat([rows["box_labels"], torch.full((3, 2), -1)], 1),
         "motion": torch.cat([rows["motion"], torch.full((3, 2), torch.nan)], 1),
     }
@@ -391,7 +393,9 @@ def test_scores_and_boxes_are_rounded_as_the_authors_write_them():
     seen = torch.tensor([[[0.0, 0, 99, 23.998, 0.5, 0]]])
     zero = torch.zeros(1, dtype=torch.int64)
     for metric in metrics:
-        metric.update(seen, {"boxes": box, "box_labels": zero[None], "gap": zero, "index": zero})
+        metric.update(
+            seen, {"frame_boxes": box, "box_labels": zero[None], "gap": zero, "index": zero}
+        )
     assert [metric.compute()[0]["mAP"] for metric in metrics] == [1, 0]
 
 

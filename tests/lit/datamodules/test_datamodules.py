@@ -168,7 +168,7 @@ def test_frames_of_several_sizes_share_a_batch(vid):
     height, width = batch["size"].amax(0).tolist()
     assert batch["current"].shape == (9, 3, height, width) and width == 100
     assert len(set(map(tuple, batch["size"].tolist()))) > 2
-    assert "mask" not in batch and batch["zoom"].tolist() == [[1, 1]] * 9
+    assert "mask" not in batch and "frame_boxes" not in batch
     for row, (height, width) in enumerate(batch["size"].tolist()):
         boxes = batch["boxes"][row][batch["box_labels"][row] >= 0]
         assert (boxes[:, 2] <= width - 1).all() and (boxes[:, 3] <= height - 1).all()
@@ -179,10 +179,10 @@ def test_imagenet_vid_is_evaluated_in_pixels_of_the_frames(vid):
     batches = list(vid(val_gaps=[0, 4]).val_dataloader())
     # frames 4 and 9 of the one video of 12
     assert [int(batch["gap"]) for batch in batches] == [0, 4, 0, 4]
-    assert batches[0]["boxes"][0].tolist() == [list(box_of(4, 0)), list(box_of(4, 1))]
+    assert batches[0]["frame_boxes"][0].tolist() == [list(box_of(4, 0)), list(box_of(4, 1))]
     assert batches[0]["size"].tolist() == [[71, 100]]
     assert batches[0]["frame_size"].tolist() == [[80, 112]]
-    torch.testing.assert_close(batches[0]["zoom"], torch.full((1, 2), 100 / 112))
+    torch.testing.assert_close(batches[0]["boxes"], batches[0]["frame_boxes"] * (100 / 112))
 
 
 def test_imagenet_vid_can_be_named_on_the_command_line(vid, tmp_path):

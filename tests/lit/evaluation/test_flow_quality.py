@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from levels import ConstantFlow, Pyramid
 from small import ROOT
 
 from dff.data.synthetic.streets.dataset import truth_for
@@ -214,7 +215,8 @@ def test_the_flow_network_before_has_its_old_weights(small_module, tmp_path):
         old.model.flow_network.decoder.flow.bias.fill_(0.5)
     torch.save({"state_dict": old.state_dict()}, tmp_path / "old.ckpt")
     before, used = flow_network_before(module, tmp_path / "old.ckpt")
-    assert used.missing == ()
+    assert used.missing == () and not any("scale" in name for name in used.used)
+    assert sum("scale_layers.0." in name for name in used.left_over) == 2
     frames = torch.rand(2, 1, 3, 64, 96)
     with torch.no_grad():
         flow = before(*frames).field
@@ -223,6 +225,45 @@ def test_the_flow_network_before_has_its_old_weights(small_module, tmp_path):
     module.model.flow_network = TrueFlowFunction([])
     with pytest.raises(ValueError, match="is a classical flow and learns nothing"):
         flow_network_before(module, tmp_path / "old.ckpt")
+
+
+def test_the_flow_before_is_measured_with_a_scale_field_of_1(small_module, small_streets):
+    """Whatever the model has learned: the scale layers before joint training are those of 1."""
+    module = small_module().eval()
+    module.val_gaps = [4]
+    with torch.no_grad():
+        torch.nn.init.uniform_(module.model.scale_layers[0].bias, -1, 3)
+    data = small_streets(val_every=8, val_batch_size=2)
+    batches = [data.on_after_batch_transfer(b, 0) for b in data.evaluation_pairs([4])]
+    cosine = measure_flow(module, batches, [4], module.model.flow_network)["cosine"]
+    assert cosine["before"] == cosine["after_no_scale"] != cosine["after"]
+
+
+def test_of_several_levels_the_finest_counts():
+    x, y = 16, 8
+    batch = moved_pair(0, 0)
+    batch["current"] = torch.rand(1, 3, 64, 96)
+    batch["key"] = torch.zeros(1, 3, 64, 96)
+    batch["key"][..., y:, x:] = batch["current"][..., :-y, :-x]
+    batch["flow"][:, 0], batch["flow"][:, 1] = x, y
+    model = DeepFeatureFlow(Pyramid(), ConstantFlow(x, y), {})
+    with torch.no_grad():
+        for layer in model.feature_network.layers:
+            layer.bias.zero_()
+        features, own = model.encode(batch["key"]), model.encode(batch["current"])
+        quality = FlowQuality([2])
+        flow = model.find_flow(batch["key"], batch["current"])
+        quality.update(batch, features, own, flow, model)
+        found = quality.compute()
+        # of 8 x 12 cells, the last row and the last two columns come from outside
+        assert found["cosine_no_scale"]["all"].item() == pytest.approx(7 * 10 / (8 * 12), abs=1e-3)
+        assert found["epe"]["all"].item() == pytest.approx(0, abs=1e-4)
+        again = FlowQuality([2])
+        own = (own[0], torch.full_like(own[1], torch.nan))  # is not read
+        again.update(batch, features, own, flow, model)
+        for mode in ("copy", "no_scale", "full"):
+            expected = found[f"cosine_{mode}"]["all"]
+            assert torch.equal(again.compute()[f"cosine_{mode}"]["all"], expected)
 
 
 def test_the_script_writes_table_figures_and_picture(

@@ -79,7 +79,7 @@ def one_snippet(places, gaps):
         "current": place.view(-1, 1, 1, 1).expand(-1, 3, 1, 1).float(),
         "size": torch.full((count, 2), 100),
         "frame_size": torch.full((count, 2), 100),
-        "boxes": box.repeat(count, 1, 1),
+        "frame_boxes": box.repeat(count, 1, 1),
         "box_labels": torch.zeros(count, 1, dtype=torch.long),
         **{"place": place, "gap": gap, "index": torch.arange(count)},
     }

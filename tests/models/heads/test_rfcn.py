@@ -131,12 +131,15 @@ def test_rows_that_are_no_boxes_change_nothing():
     assert all(p.grad.isfinite().all() for p in head.parameters())
 
 
-def test_training_on_one_image_finds_its_objects():
-    head = make_head(anchor_scales=(2, 4))
+@pytest.mark.parametrize(
+    ("stride", "scales", "steps"), [(16, (2, 4), 60), (8, (4, 8), 120), (32, (1, 2), 60)]
+)
+def test_training_on_one_image_finds_its_objects(stride, scales, steps):
+    head = make_head(anchor_scales=scales, stride=stride)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.03)
-    image, wanted = features(), two_boxes()
+    image, wanted = features(SIZE[0] // stride, SIZE[1] // stride), two_boxes()
     history = []
-    for _ in range(60):
+    for _ in range(steps):
         loss = sum(head.loss(image, wanted).values())
         optimizer.zero_grad()
         loss.backward()

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from dff.models.heads.detection.boxes import overlaps, shifted_anchors
-from dff.models.heads.detection.rpn import AnchorLabels, RegionProposals, label_anchors, sample
+from dff.models.heads.detection.rpn import (
+    AnchorLabels,
+    RegionProposals,
+    label_anchors,
+    real_cells,
+    sample,
+)
 
 SIZES = torch.tensor([[96, 160], [70, 100]])
 CELLS = [(6, 10), (5, 7)]
@@ -176,3 +182,35 @@ def test_losses_by_hand(network):
     by_class, by_box = network.losses(scores, deltas, AnchorLabels(labels, wanted))
     assert by_class.item() == pytest.approx(0.693147, abs=1e-5)
     assert by_box.item() == pytest.approx((0.5 * 0.25**2 + 1.5) / 256)
+
+
+@pytest.mark.parametrize("stride", [8, 32])
+def test_at_another_stride_anchors_have_its_size_and_stand_on_its_cells(stride):
+    network = RegionProposals(8, scales=(2,), ratios=(1,), proposals=4, stride=stride)
+    # twice the cell, around its centre
+    side, corner = 2 * stride, -stride // 2
+    anchor = torch.tensor([corner, corner, corner + side - 1, corner + side - 1])
+    assert torch.equal(network.anchors, anchor[None].float())
+    sizes = torch.tensor([[6 * stride, 10 * stride - 3]])
+    assert real_cells(sizes, stride).tolist() == [[6, 10]]
+    here = anchor + stride * torch.tensor([4, 3, 4, 3])  # row 3, column 4
+    scores = torch.zeros(1, 2, 6, 10)
+    scores[:, 1, 3, 4] = 5
+    found = network.propose(scores, torch.zeros(1, 4, 6, 10), sizes)
+    assert torch.equal(found.boxes[0, 0], here.float())
+    box, present = here.float().view(1, 1, 4), torch.tensor([[True]])
+    labels = network.label(6, 10, box, present, sizes)
+    assert (labels.labels == 1).nonzero()[:, 1].tolist() == [3 * 10 + 4]
+    assert labels.deltas[0, 3 * 10 + 4].abs().max() == 0
+
+
+def test_half_of_a_last_cell_is_a_part_of_one_at_another_stride():
+    """It proposes after all others, see `test_parts_of_cells_rank_last`."""
+    network = RegionProposals(8, scales=(2,), ratios=(1,), proposals=60, stride=8)
+    scores = torch.zeros(1, 2, 6, 10)
+    scores[:, 1, 2, 9], scores[:, 1, 2, 1] = 9, 1
+    sizes = torch.tensor([[48, 76]])
+    found = network.propose(scores, torch.zeros(1, 4, 6, 10), sizes)
+    assert found.boxes[0, 0, :2].tolist() == [4, 12]
+    whole = network.propose(scores, torch.zeros(1, 4, 6, 10), torch.tensor([[48, 80]]))
+    assert whole.boxes[0, 0, :2].tolist() == [68, 12]

@@ -75,3 +75,24 @@ def test_labels_are_found_in_float32_under_autocast():
     expected = head.predict(features, (101, 163))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(head.predict(features, (101, 163)), expected)
+
+
+def test_confidence_is_the_mean_probability_of_the_classes_that_win():
+    head = SegmentationHead(4, 4, learned=False)
+    scores = torch.zeros(3, 4, 2, 2)
+    scores[1, 2] = 50  # one class is sure everywhere
+    scores[2, 1, 0] = 50  # in the upper row
+    torch.testing.assert_close(head.confidence(scores), torch.tensor([0.25, 1.0, 0.625]))
+    torch.manual_seed(0)
+    learned, features = SegmentationHead(8, 5), torch.randn(2, 8, 7, 11)
+    best = learned(features).softmax(1).max(1).values
+    found = learned.confidence(features)
+    torch.testing.assert_close(found, torch.stack([row.mean() for row in best]))
+    torch.testing.assert_close(found[1:], learned.confidence(features[1:]))
+
+
+def test_confidence_is_float32_in_half_precision():
+    head, scores = SegmentationHead(4, 4, learned=False), torch.randn(1, 4, 6, 9)
+    found = head.confidence(scores.bfloat16())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, head.confidence(scores), rtol=0, atol=5e-3)

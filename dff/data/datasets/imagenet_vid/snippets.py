@@ -141,8 +141,9 @@ class VidSnippets(Sequence[Snippet]):
         return Snippet(
             name,
             _Frames(self.root, "Data", name, index.frames[frames], index.suffixes[frames]),
-            _Frames(self.root, "Annotations", name, index.labelled[labels]),
+            index.labelled[labels].tolist(),
             boxes=_IndexBoxes(index, position),
+            box_files=_Frames(self.root, "Annotations", name, index.labelled[labels]),
         )
 
     @property
