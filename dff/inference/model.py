@@ -207,7 +207,11 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
         if isinstance(checkpoint, dict) and any(
             isinstance(value, torch.Tensor) for value in checkpoint.values()
         ):
-            raise ValueError(f"{file} holds weights alone: {convert}")
+            raise ValueError(
+                f"{file} is {kind}, it holds weights alone: give a checkpoint that dff fit wrote, "
+                f"or what dff convert {file} model.ckpt makes of the official detection model; "
+                "--model.weights of dff fit begins a training from it"
+            )
         raise ValueError(f"{file} is {kind}: {cure}")
     settings = {k: v for k, v in settings.items() if not k.startswith("_")}
     if not isinstance(checkpoint.get("state_dict"), dict):

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from dff import configs
@@ -113,6 +113,13 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the callbacks that every run has."""
         trainer = super().instantiate_trainer(**kwargs)
+        if "RichProgressBar" not in str(self.config["fit"].trainer.callbacks):
+            # Lightning takes rich's where rich happens to be installed, which tells a log file
+            # nothing before the end.
+            trainer.callbacks[:] = [
+                TQDMProgressBar() if type(bar) is RichProgressBar else bar
+                for bar in trainer.callbacks
+            ]
         trainer.callbacks[:0] = [StopsAtNaN(), Throughput()]
         if trainer.loggers:
             trainer.callbacks.insert(0, LearningRateMonitor("step"))

@@ -81,7 +81,39 @@ def test_an_attribute_that_the_package_has_not():
         _ = dff.laod
 
 
-def test_a_demo_starts_verbs_and_no_scripts(monkeypatch, capsys):
+def test_a_demo_says_how_far_it_is_and_shows_the_log_where_a_stage_fails(tmp_path, capfd):
+    from dff.commands.demos.stages import Stage, Stages, steps_done
+
+    good = Stage("counting", 1.0, ["-c", "print('counted')"])
+    bad = Stage("failing", 3.0, ["-c", "import sys; print('why'); sys.exit(7)"])
+    with pytest.raises(SystemExit) as stop:
+        Stages([good, bad], tmp_path / "demo.log").run()
+    assert stop.value.code == 7
+    said = capfd.readouterr()
+    assert "0% of the demo after 0.0 minutes; stage 1 of 2: counting" in said.out
+    assert "25% of the demo" in said.out and "minutes left; stage 2 of 2: failing" in said.out
+    assert "why" in said.err and f"all that was said is in {tmp_path / 'demo.log'}" in said.err
+    assert "counted" in (tmp_path / "demo.log").read_text()
+    share = steps_done(tmp_path / "run", 200)
+    assert share() == 0
+    (tmp_path / "run" / "version_0").mkdir(parents=True)
+    (tmp_path / "run" / "version_0" / "metrics.csv").write_text("step,loss\n49,1.0\n99,0.5\n")
+    assert share() == pytest.approx(99 / 200)
+
+
+def test_the_stages_of_a_demo_are_verbs(tmp_path):
+    from dff.commands.demos.demo import DEMOS, stages
+
+    for demo in DEMOS.values():
+        drawing, *others = stages(demo, tmp_path, demo.streets, (3, 4))
+        assert drawing.words[0] == "-c"
+        assert [stage.words[:3] for stage in others] == [
+            ["-m", "dff", "fit"], ["-m", "dff", "fit"], ["-m", "dff", "evaluate"],
+        ]  # fmt: skip
+        assert sum(stage.share for stage in (drawing, *others)) == pytest.approx(1)
+
+
+def test_the_demo_of_the_flow_starts_verbs_and_no_scripts(monkeypatch, capsys):
     from dff.commands.demos import demo
 
     started = []

@@ -6,17 +6,22 @@ or in runs/demo_detection/ and runs/demo_joint/ for the other tasks.
 """
 
 import argparse
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 
+from dff.commands.demos.stages import Stage, Stages, steps_done
+from dff.configs import find
 from dff.data.datasets.cityscapes import read_train_ids
 from dff.data.files.images import read_image
 from dff.data.files.whole_files import write_whole
@@ -27,6 +32,7 @@ from dff.data.video.writer import VideoWriter
 from dff.inference.deploy.precision import fast_precision
 from dff.lit.checkpoints import last_checkpoint, load_model
 from dff.lit.datamodules.datasets import Streets
+from dff.lit.evaluation.predictor import table
 from dff.lit.visualization.poster import draw_poster
 
 SPEED_FOR_BOXES = 2.4
@@ -39,17 +45,24 @@ class Demo(NamedTuple):
     """What differs between the demos of the tasks."""
 
     config: str
-    speed: float = StreetSettings.speed
+    flow_config: str = "demo_flow"
+    streets: StreetSettings = StreetSettings()
     flags: tuple[str, ...] = ()
     """Of the evaluation."""
     poster: bool = False
 
 
+SMALL = StreetSettings(train_videos=120, height=128, width=256)
+BOXES = StreetSettings(speed=SPEED_FOR_BOXES)
 DEMOS = {
-    "segmentation": Demo("demo", poster=True),
-    "detection": Demo("demo_detection", SPEED_FOR_BOXES, ("--data.with_boxes", "true")),
-    "joint": Demo("demo_joint", SPEED_FOR_BOXES, ("--data.with_boxes", "true")),
+    "segmentation": Demo("demo", "demo_small_flow", SMALL, poster=True),
+    "detection": Demo("demo_detection", streets=BOXES, flags=("--data.with_boxes", "true")),
+    "joint": Demo("demo_joint", streets=BOXES, flags=("--data.with_boxes", "true")),
 }
+DRAWING = (
+    "import json, sys; from dff.data.synthetic.streets.dataset import *; "
+    "print(streets_folder(StreetSettings(**json.loads(sys.argv[1]))))"
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,42 +74,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, nargs=2, help="steps of the flow network and of DFF")
     args = parser.parse_args(arguments)
     demo = DEMOS[args.task]
-    config = demo.config
-    args.output = args.output or Path("runs") / config
+    output: Path = args.output or Path("runs") / demo.config
     started = time.perf_counter()
-    if args.output.exists() and not (args.output / "demo_flow").is_dir():
-        raise ValueError(f"{args.output} holds no demo: choose a new folder with --output")
-    shutil.rmtree(args.output, ignore_errors=True)
-    settings = ["--output", str(args.output), "--trainer.precision", fast_precision()]
-    streets = ["--data.speed", str(demo.speed)]
+    if output.exists() and not any((output / d.flow_config).is_dir() for d in DEMOS.values()):
+        raise ValueError(f"{output} holds no demo: choose a new folder with --output")
+    shutil.rmtree(output, ignore_errors=True)
+    drawn = demo.streets
     if args.videos:
-        streets += ["--data.train_videos", str(args.videos)]
-    settings += streets
-    limits = [["--trainer.max_steps", str(n)] for n in args.steps or ()] or [[], []]
-    flow_steps, steps = limits
-    run("fit", "--config", "demo_flow", *settings, *flow_steps)
-    flow = last_checkpoint(args.output / "demo_flow")
-    weights = ["--model.flow_weights", str(flow)]
-    run("fit", "--config", config, *settings, *weights, *steps)
-    model = last_checkpoint(args.output / config)
-    evaluated = args.output / "evaluation" / "version_0"
-    run(
-        *("evaluate", str(model), "--data", "Streets", *streets, "--data.val_batch_size", "10"),
-        *("--data.val_every", "3", "--ablations", "true", "--output", str(evaluated.parent)),
-        *demo.flags,
-    )
-    shutil.copy(model, args.output / "model.ckpt")
+        drawn = dataclasses.replace(drawn, train_videos=args.videos)
+    steps = args.steps or [_steps(demo.flow_config), _steps(demo.config)]
+    Stages(stages(demo, output, drawn, steps), output / "demo.log").run()
+    run = output / "evaluation" / "version_0"
+    model = last_checkpoint(output / demo.config)
     for name in ("video_predictor.json", "accuracy_speed.png"):
-        shutil.copy(evaluated / name, args.output / name)
-    report = json.loads((evaluated / "video_predictor.json").read_text())
+        shutil.copy(run / name, output / name)
+    report = json.loads((run / "video_predictor.json").read_text())
+    print(table(report, [task.measure for task in load_model(model).tasks.values()]))
+    shutil.copy(model, output / "model.ckpt")
     # Another seed than that of the training set, and longer videos.
-    fresh = Streets(train_videos=0, val_videos=2, val_frames=60, draw_seed=1, speed=demo.speed)
-    held_out = fresh.snippets("val")
-    video = args.output / "held_out.mp4"
+    fresh = dataclasses.replace(drawn, train_videos=0, val_videos=2, val_frames=60, seed=1)
+    held_out = Streets(**_settings(fresh)).snippets("val")
+    video = output / "held_out.mp4"
     write_video(video, held_out[0])
-    run("predict", str(model), str(video), "--output", str(args.output / "predictions"))
+    predict = dff("predict", str(model), str(video), "--output", str(output / "predictions"))
+    Stages([Stage("predicting a held-out video", 1.0, predict)], output / "demo.log").run()
     if demo.poster:
-        write_poster(args.output / "poster.png", model, held_out[1], report)
+        write_poster(output / "poster.png", model, held_out[1], report)
     measures = [name for name in ("miou", "map") if f"frame_{name}" in report]
     columns = ["key_duration", *(c.format(m) for m in measures for c in ACCURACY), *SPEED]
     summary = {
@@ -104,8 +107,73 @@ def main(arguments: list[str] | None = None) -> None:
         "rows": [{name: row[name] for name in columns} for row in report["rows"]],
         "seconds_total": time.perf_counter() - started,
     }
-    write_whole(args.output / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print(f"{summary['seconds_total'] / 60:.1f} minutes; see {args.output}/summary.json")
+    write_whole(output / "summary.json", json.dumps(summary, indent=2) + "\n")
+    print(f"{summary['seconds_total'] / 60:.1f} minutes; see {output}/summary.json")
+
+
+def stages(demo: Demo, output: Path, drawn: StreetSettings, steps: Sequence[int]) -> list[Stage]:
+    """Drawing, both trainings and the evaluation.
+
+    Args:
+        demo: Of which task.
+        output: Folder of the demo.
+        drawn: The streets.
+        steps: Of the flow network, and of Deep Feature Flow.
+    """
+    streets = [word for k, v in _settings(drawn).items() for word in (f"--data.{k}", str(v))]
+    shared = ["--output", str(output), "--trainer.precision", fast_precision(), *streets]
+    flow_run, run = output / demo.flow_config, output / demo.config
+    weights, model = (str(folder / "version_0/checkpoints/last.ckpt") for folder in (flow_run, run))
+    return [
+        Stage(
+            "drawing street videos",
+            0.08,
+            ["-c", DRAWING, json.dumps(dataclasses.asdict(drawn))],
+        ),
+        Stage(
+            "training the flow network",
+            0.38,
+            dff(
+                *("fit", "--config", demo.flow_config, *shared),
+                *("--trainer.max_steps", str(steps[0])),
+            ),
+            steps_done(flow_run, steps[0]),
+        ),
+        Stage(
+            "training Deep Feature Flow",
+            0.42,
+            dff(
+                *("fit", "--config", demo.config, *shared, "--model.flow_weights", weights),
+                *("--trainer.max_steps", str(steps[1])),
+            ),
+            steps_done(run, steps[1]),
+        ),
+        Stage(
+            "measuring accuracy and speed",
+            0.12,
+            dff(
+                *("evaluate", model, "--data", "Streets", *streets, "--data.val_batch_size", "10"),
+                *("--data.val_every", "3", "--ablations", "true"),
+                *("--output", str(output / "evaluation"), *demo.flags),
+            ),
+        ),
+    ]
+
+
+def dff(*words: str) -> list[str]:
+    """The words of a verb, for the interpreter."""
+    return ["-m", "dff", *words]
+
+
+def _settings(drawn: StreetSettings) -> dict[str, Any]:
+    """Settings of the drawing as those of the data module, which has a seed of its own."""
+    settings = dataclasses.asdict(drawn)
+    return {("draw_seed" if name == "seed" else name): v for name, v in settings.items()}
+
+
+def _steps(config: str) -> int:
+    steps: int = yaml.safe_load(find(config).read_text())["trainer"]["max_steps"]
+    return steps
 
 
 def run(verb: str, *arguments: str) -> None:
