@@ -61,7 +61,11 @@ def predict(args: argparse.Namespace) -> int:
     else:
         signal.signal(signal.SIGTERM, _end)
         clips = read_clips(videos, schedule, resizing, device=device)
-        predict_videos(model.engine(schedule), clips, writer)
+        try:
+            predict_videos(model.engine(schedule), clips, writer)
+        except _Terminated:
+            print("terminated", file=sys.stderr)
+            return 143
         failed, speaks = writer.failed, True
     if speaks:
         print(f"{len(videos) - len(failed)} videos predicted to {args.output}")
@@ -126,6 +130,10 @@ def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[Vi
     return left
 
 
+class _Terminated(BaseException):
+    """The process was asked to end."""
+
+
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    print("terminated", file=sys.stderr)
-    sys.exit(143)
+    signal.signal(number, signal.SIG_IGN)  # once is enough, while what was begun is removed
+    raise _Terminated

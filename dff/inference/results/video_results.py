@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 from array import array
 from collections.abc import Mapping
@@ -39,6 +40,33 @@ SECONDS = ("decode", "network", "write", "wait_for_frames", "wait_for_writing")
 waited for until they are on the device."""
 
 
+class ErrorOutput:
+    """Standard error, which nobody may read any more: a progress bar is no reason to end.
+
+    An error in it would also leave tqdm's lock taken, for which the process then waits at its end.
+    """
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> None:
+        """Writes where somebody reads."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Likewise."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        """Of which tqdm asks the width."""
+        return sys.stderr.fileno()
+
+
 class VideoResults:
     """The files of a video that is being predicted; written by one thread at a time.
 
@@ -59,7 +87,9 @@ class VideoResults:
         self.key_frames = 0
         self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.started = first.started
-        self.bar = tqdm(total=first.clip.frame_count, desc=self.name, unit="frame")
+        self.bar = tqdm(
+            total=first.clip.frame_count, desc=self.name, unit="frame", file=ErrorOutput()
+        )
         self.lock: BinaryIO | None = None
 
     def claim(self) -> None:
