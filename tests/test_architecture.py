@@ -24,7 +24,7 @@ FORBIDDEN = {
     "inference": {"dff.lit", *LIGHTNING, "albumentations", "decord"},
     "lit": {"albumentations", "decord", "av", "cv2"},
     "configs": {"dff.data", "dff.models", "dff.inference", "dff.lit", "torch", *LIGHTNING},
-    "commands": {"dff.__main__", "dff.exit", "wandb", "torchmetrics"},
+    "commands": {"dff.__main__", "dff.exit", *LIGHTNING},
 }
 for _room in FORBIDDEN.keys() - {"commands"}:
     FORBIDDEN[_room] |= ABOVE

@@ -12,7 +12,6 @@ from typing import Any
 from unittest.mock import patch
 
 import cv2
-import lightning as L
 from jsonargparse import ArgumentParser
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,6 +20,7 @@ from dff.data.files.whole_files import write_whole
 from dff.data.pairs import worker_init
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.datamodules.flow_data import FlowData
+from dff.lit.datamodules.pair_data import first_training_loader
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 
@@ -35,18 +35,15 @@ def main(arguments: list[str] | None = None) -> None:
     if args.pairs < 1:
         raise ValueError(f"pairs {args.pairs}: wanted at least 1")
     data = parser.instantiate(args).data
-    data.trainer = L.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False
-    )  # which pairs an epoch draws depends on it
-    data.prepare_data()
-    loader = data.train_dataloader()
+    loader = first_training_loader(data)
+    batch_size = loader.batch_size or 1
     # Again from the first where an epoch is shorter.
-    draws = list(islice(cycle(loader.sampler), loader.batch_size + args.pairs))
+    draws = list(islice(cycle(loader.sampler), batch_size + args.pairs))
     figures = {
         "data": type(data).__name__,
         "pairs": args.pairs,
-        "loader_pairs_per_second": loader_rate(loader.dataset, draws, loader.batch_size),
-        **decoding(loader.dataset, draws[loader.batch_size :]),
+        "loader_pairs_per_second": loader_rate(loader.dataset, draws, batch_size),
+        **decoding(loader.dataset, draws[batch_size:]),
     }
     limit = figures["decode_pairs_per_second"]
     figures["ratio"] = limit and figures["loader_pairs_per_second"] / limit

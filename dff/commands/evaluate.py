@@ -8,14 +8,12 @@ With --flow_network, a classical flow takes the place of the checkpoint's flow n
 
 from typing import get_args
 
-import lightning as L
-
 from dff.inference.deploy.precision import usable_precision
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.evaluation.predictor import VideoPredictor
-from dff.lit.loggers.metrics_file import MetricsFile
+from dff.lit.evaluation.validation import evaluate
 from dff.models.build import ClassicalFlowName
 
 
@@ -40,12 +38,14 @@ def main(arguments: list[str] | None = None) -> None:
     usable_precision(args.precision, args.accelerator)
     module = load_model(args.checkpoint, args.flow_network)
     data = parser.instantiate(args).data
-    trainer = L.Trainer(
+    predictor = VideoPredictor(args.key_durations, args.ablations, seconds=5)
+    evaluate(
+        module,
+        data,
+        predictor,
+        output=args.output,
         accelerator=args.accelerator,
         devices=args.devices,
         num_nodes=args.num_nodes,
         precision=args.precision,
-        logger=MetricsFile(args.output, name=None),
-        callbacks=[VideoPredictor(args.key_durations, args.ablations, seconds=5)],
     )
-    trainer.validate(module, data)

@@ -305,3 +305,12 @@ def to_unit_frames(batch: dict[str, Any]) -> dict[str, Any]:
 
 def _thin_labels(snippet: Snippet, every: int) -> Snippet:
     return replace(snippet, labelled=sorted(snippet.labelled)[every - 1 :: every])
+
+
+def first_training_loader(data: L.LightningDataModule) -> DataLoader:
+    """The loader of a training's first epoch in one process, for who measures it without a run."""
+    # which pairs an epoch draws depends on the trainer
+    data.trainer = L.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    data.prepare_data()
+    loader: DataLoader = data.train_dataloader()
+    return loader
