@@ -64,9 +64,10 @@ def test_from_nothing_to_a_report_and_only_what_is_missing_again(
     words = [*small(streets_root, tmp_path), "--table", "4", "--seeds", "1", "--skip", *SKIPPED]
     reproduce.broken = {"fix_n_seed_0"}
     assert reproduce.call(*words) == 1
-    assert reproduce.trained == ["frame_seed_0", "flow_flownet_half", "dff_seed_0"]
+    trained = ["start_seed_0", "frame_seed_0", "flow_flownet_half", "dff_seed_0"]
+    assert reproduce.trained == trained
     said = capsys.readouterr()
-    assert "dff_seed_0: to train, 1 steps" in said.out and "left: 4 trainings" in said.out
+    assert "dff_seed_0: to train, 1 steps" in said.out and "left: 5 trainings" in said.out
     assert "failed: fix_n_seed_0 (exit code 1): error: it broke" in said.err
     text = (tmp_path / "report.md").read_text()
     assert "error: it broke" in text and "\n| DFF | " in text and "\n| DFF fix N | - |" in text
@@ -138,7 +139,7 @@ def test_the_plan_trains_nothing(reproduce, streets_root, tmp_path, capsys):
     assert reproduce.call(*words) == 0
     said = capsys.readouterr().out
     assert reproduce.trained == [] and not (tmp_path / "report.md").exists()
-    assert said.count("to train") == 6 and "split_21_seed_0" in said and "seed_1" not in said
+    assert said.count("to train") == 7 and "split_21_seed_0" in said and "seed_1" not in said
 
 
 def test_the_plan_of_table_2_writes_nothing(reproduce, streets_root, tmp_path):
@@ -162,7 +163,23 @@ def test_each_training_has_the_precision_of_its_own_config(
     words = [w for w in small(streets_root, tmp_path) if w != "--trainer.precision=32-true"]
     words += ["--table", "4", "--seeds", "1", "--skip", *SKIPPED, "sff_dis"]
     reproduce.call(*words)
-    assert given == {"frame_seed_0": True, "flow_flownet_half": False}
+    assert given == {"start_seed_0": True, "flow_flownet_half": False}
+
+
+@pytest.mark.parametrize("start", ["trained", "random"])
+def test_all_variants_with_the_same_features_have_the_same_start(reproduce, start):
+    base = reproduce.read_settings("reproduce_demo", [], "LitDFF")
+    pairs = ["resnet18+flownet", "resnet34+flownet"]
+    sections = choose(TABLES, base, pairs, same_start=start == "trained")
+    for variant in (v for chosen in sections.values() for v in chosen):
+        while not variant.trained:
+            variant = variant.network_from
+        other = variant.model.get("feature_network", "resnet18") != "resnet18"
+        before = variant.network_from and variant.network_from.name
+        expected = None if other else "start"
+        if start == "random":
+            expected = "frame" if variant.name == "fix_n" else None
+        assert before == expected, variant.name
 
 
 def test_tables_share_a_variant_under_its_first_title(reproduce):

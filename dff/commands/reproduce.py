@@ -40,6 +40,13 @@ def parse(
     parser.add_argument("--config", required=True, help="of a training of LitDFF")
     parser.add_argument("--table", nargs="+", choices=(*TABLES, "all"), default=["all"])
     parser.add_argument("--seeds", type=int, default=3, help="of the variants of Table 4")
+    parser.add_argument(
+        "--start",
+        choices=["trained", "random"],
+        default="trained",
+        help="all variants start from one per-frame network that is trained first (trained), or "
+        "each from what the config says (random)",
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--flow_config", help="trains the flow networks that are missing")
     parser.add_argument(

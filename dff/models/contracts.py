@@ -4,7 +4,7 @@ Whatever has the methods serves. A task inherits from `Task` for the answers tha
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -69,6 +69,46 @@ class FlowNetwork(Protocol):
 
     def __call__(self, current: Tensor, key: Tensor) -> Flow:
         """Frames (B, 3, H, W), RGB in [0, 1]."""
+
+
+class Fusion(Protocol):
+    """Makes layers for inference out of trained ones, for networks that can fuse themselves.
+
+    Such a network, head or layer has a method `fused(fusion)`. It gives what takes its place in a
+    deployed model, which may be the network itself with other layers: it is asked of a copy. A
+    network without this method is rewritten layer by layer, or stays as it is.
+
+    `splits_pairs`: whether the first layer of a flow network is to take the two frames apart.
+    `label_map`: scores (B, K, h, w) float32 and a size (H, W) -> labels (B, H, W) uint8.
+    """
+
+    splits_pairs: bool
+    label_map: Callable[[Tensor, tuple[int, int]], Tensor]
+
+    def convolution(
+        self,
+        layer: nn.Conv2d,
+        norm: nn.BatchNorm2d | None = None,
+        slope: float = 1.0,
+        exact: bool = False,
+    ) -> nn.Module:
+        """A convolution with what follows it.
+
+        The module made takes a map (B, I, h, w) and, unless it is a dilated one, `added`, which it
+        adds before the activation, and `slope`, another one than its own.
+
+        Args:
+            layer: The convolution.
+            norm: The batch norm after it.
+            slope: Of the leaky ReLU after that: 0 is ReLU, 1 nothing at all.
+            exact: Whether it is computed in float32 in any case.
+        """
+
+    def deconvolution(self, layer: nn.ConvTranspose2d, slope: float = 1.0) -> nn.Module:
+        """A 4x4 deconvolution of stride 2, with what follows it."""
+
+    def rewrite(self, module: nn.Module) -> None:
+        """Replaces the layers within a module, joining what stands in its sequences."""
 
 
 class Head(Protocol):

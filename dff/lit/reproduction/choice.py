@@ -6,7 +6,14 @@ from typing import get_args
 
 from dff.inference.tasks.choice import tasks_of
 from dff.lit.reproduction.tables import PAPER
-from dff.lit.reproduction.variants import TABLE_4, TABLE_5, Settings, Variant, network_pair
+from dff.lit.reproduction.variants import (
+    TABLE_4,
+    TABLE_5,
+    Settings,
+    Variant,
+    from_same_start,
+    network_pair,
+)
 from dff.models.build import FlowNetworkName
 from dff.models.contracts import Task
 
@@ -18,6 +25,7 @@ def choose(
     base: Settings,
     pairs: Sequence[str] | None = None,
     skip: Sequence[str] = (),
+    same_start: bool = True,
 ) -> dict[str, list[Variant]]:
     """Table -> its variants.
 
@@ -26,6 +34,8 @@ def choose(
         base: Settings of `LitDFF`.
         pairs: FEATURE+FLOW networks of Figure 3; the config's features with each flow if None.
         skip: Variants to leave out, by name.
+        same_start: Whether all variants with the config's feature network begin from one trained
+            per-frame network; if not, each begins from what the config says.
 
     Raises:
         ValueError: The config cannot be varied in this way, or a pair is none.
@@ -58,10 +68,19 @@ def choose(
         "flow": [*flows, *[v for v in TABLE_4 if v.name.startswith("sff_")]],
     }
     return {
-        table: [v for v in chosen if v.name not in skip]
+        table: [
+            from_same_start(v) if same_start and _has_features_of(base, v) else v
+            for v in chosen
+            if v.name not in skip
+        ]
         for table, chosen in sections.items()
         if table in tables
     }
+
+
+def _has_features_of(base: Settings, variant: Variant) -> bool:
+    own: str = base["model"]["init_args"]["feature_network"]
+    return bool(variant.model.get("feature_network", own) == own)
 
 
 def _tasks(base: Settings) -> list[Task]:

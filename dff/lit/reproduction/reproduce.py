@@ -44,7 +44,7 @@ def reproduce(args: argparse.Namespace, flags: list[str], flow_flags: list[str])
     args.key_duration = args.key_duration or paper_duration(base)
     if not 1 <= args.key_duration <= args.longest:
         raise ValueError(f"--key_duration {args.key_duration}: wanted 1 to {args.longest}")
-    sections = choose(args.table, base, args.pairs, args.skip)
+    sections = choose(args.table, base, args.pairs, args.skip, args.start == "trained")
     variants = by_name(sections)
     flow_weights = weights_by_network(args.flow_weights, base)
     work = Reproduction(
@@ -205,6 +205,14 @@ def facts(
         if "4" in args.table and args.seeds > 1 and repeated
         else "one seed",
     ]
+    if args.table != ["2"]:
+        said.append(
+            "all variants start from one per-frame network, which was trained for as many steps "
+            "before, and from one flow network"
+            if args.start == "trained"
+            else "each variant starts from what the config says; fix N has twice the steps, being "
+            "trained after Frame"
+        )
     if size:
         said.append(f"evaluated on frames of {size[0]}x{size[1]}, in fp32, on {device}")
     return said

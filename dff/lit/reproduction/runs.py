@@ -100,20 +100,22 @@ class Reproduction:
                 self._add(variant, seed)
 
     def _add(self, variant: Variant, seed: int) -> None:
-        needs: dict[str, str | Path] = {}
-        training = None
-        if variant.network_from:
-            training = needs["--model.weights"] = self._train(variant.network_from, {}, seed)
-        if variant.flow == "pretrained":
-            needs["--model.flow_weights"] = self._flow(variant)
+        added = None
         if variant.trained:
-            training = self._train(variant, needs, seed)
-        assert training is not None, "what is not trained takes another variant's network"
-        added = None if variant.trained else needs.get("--model.flow_weights")
+            training = self._train(variant, seed)
+        else:
+            assert variant.network_from, "what is not trained takes another variant's network"
+            training = self._train(variant.network_from, seed)
+            added = self._flow(variant) if variant.flow == "pretrained" else None
         self.evaluations.append(Evaluation(variant, seed, training, added))
 
-    def _train(self, variant: Variant, needs: Mapping[str, str | Path], seed: int) -> str:
+    def _train(self, variant: Variant, seed: int) -> str:
         name = f"{variant.name}_seed_{seed}"
+        needs: dict[str, str | Path] = {}
+        if variant.network_from:
+            needs["--model.weights"] = self._train(variant.network_from, seed)
+        if variant.flow == "pretrained":
+            needs["--model.flow_weights"] = self._flow(variant)
         settings = training_settings(variant, self.base, seed)
         self.trainings.setdefault(name, Training(name, settings, needs))
         return name

@@ -70,6 +70,8 @@ FRAME = Variant(
     repeated=True,
     paper=_paper(71.1, 1.52, 73.9, 4.05),
 )
+START = replace(FRAME, name="start", title="common start")
+"""The per-frame network that all variants start from; in the paper, from ImageNet."""
 DFF = Variant("dff", "DFF", repeated=True, paper=_paper(69.2, 5.60, 73.1, 20.25))
 
 
@@ -114,6 +116,15 @@ TABLE_4 = (
     _of_frame("clockwork", "clockwork, layer4 held", refreshed=3),
     _of_frame("clockwork_2", "clockwork, layer3 and 4 held", refreshed=2),
 )
+
+
+def from_same_start(variant: Variant) -> Variant:
+    """A variant whose training, or that of its per-frame network, begins from `START`."""
+    if variant.trained:
+        return replace(variant, network_from=START)
+    assert variant.network_from is not None, "what is not trained takes another variant's network"
+    return replace(variant, network_from=from_same_start(variant.network_from))
+
 
 _SPLITS = {
     21: _paper(69.1, 2.87, 73.2, 7.23),

@@ -106,7 +106,7 @@ class Clockwork(nn.Module):
         return image
 
     def _held(self) -> list[Block]:
-        # in a rewritten model (`deploy`) `PackedBlock`s, which have the same methods
+        # in a rewritten model (`deploy`) `FusedBlock`s, which have the same methods
         network = self._network()
         return [b for n in range(self.refreshed + 1, 5) for b in getattr(network, f"layer{n}")]
 

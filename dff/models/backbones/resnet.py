@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dff.models.contracts import STRIDE
+from dff.models.backbones.fused import FusedBlock, Shift
+from dff.models.contracts import STRIDE, Fusion
 
 Depth = Literal[18, 34, 50, 101]
 BLOCKS: dict[int, tuple[int, int, int, int]] = {
@@ -99,6 +100,18 @@ class Block(nn.Module):
         if stride > 1 or inputs != outputs:
             self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), norm(outputs))
 
+    def fused(self, fusion: Fusion) -> FusedBlock:
+        """The block for inference."""
+        layers = [(self.conv1, self.bn1), (self.conv2, self.bn2)]
+        if not self.basic:
+            layers.append((self.conv3, self.bn3))
+        downsample = None
+        if self.downsample is not None:
+            downsample = fusion.convolution(*self.downsample)
+        # each is followed by a ReLU, the last one after the sum
+        convolutions = [fusion.convolution(layer, norm, slope=0.0) for layer, norm in layers]
+        return FusedBlock(convolutions, downsample, self.out_channels)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, out_channels, ceil(h / stride), ceil(w / stride))."""
         return self.join(x, self.branch(x))
@@ -136,6 +149,19 @@ class Layers(nn.Sequential):
         for name, layer in layers.items():
             self.add_module(name, layer)
         self.channels, self.strides = (channels,), strides
+
+    @torch.no_grad()
+    def fused(self, fusion: Fusion) -> "Layers":
+        """The layers for inference: the normalisation of the image is in the first convolution."""
+        layers = dict(self.named_children())
+        if "normalize" in layers:
+            normalize = cast(Normalize, layers["normalize"])
+            first = cast(nn.Conv2d, layers["conv1"])
+            # zeros around the image are zeros after the mean is subtracted: that stays outside
+            first.weight.div_(normalize.std)
+            self.register_module("normalize", Shift(normalize.mean))
+        fusion.rewrite(self)
+        return self
 
 
 class ResNet(Layers):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dff.models.contracts import Flow
-from dff.models.flow.flownet import MINIMUM_SIDE, check_pair
+from dff.models.flow.pair_input import MINIMUM_SIDE, check_pair
 
 FlowFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Current and key picture (h, w, 3) uint8 RGB -> flow (h, w, 2) float32 in their pixels, x first.

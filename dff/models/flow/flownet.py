@@ -1,6 +1,6 @@
 """Flow network of the paper: FlowNet "Simple" at half size, and what all flow networks share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import cast
 
@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dff.models.contracts import Flow, PreparedKey
+from dff.models.contracts import Flow, Fusion, PreparedKey
+from dff.models.flow.pair_input import PairInput, SplitPair
 
 FLOW_UNIT = 20.0
 """Pixels of the half-size image in one unit of the raw predictions, as FlowNet was trained."""
@@ -16,46 +17,7 @@ FLOW_UNIT = 20.0
 IMAGE_PIXELS = FLOW_UNIT * 2
 """Pixels of the image in one unit of the raw predictions."""
 
-MINIMUM_SIDE = 64
 SLOPE = 0.1
-MEAN = (123.15 / 255, 115.90 / 255, 103.06 / 255)
-
-
-class PairInput(nn.Module):
-    """Current and key frame, RGB in [0, 1] -> both in one tensor of half size, less the mean.
-
-    The mean is a constant of the network's making: no state dict holds it.
-    """
-
-    mean: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, current: Tensor, key: Tensor | PreparedKey) -> Tensor:
-        """Both (B, 3, H, W) -> (B, 6, ceil(H / 2), ceil(W / 2)).
-
-        Raises:
-            ValueError: The frames differ in shape, or a side is below 64 pixels.
-        """
-        wanted = f"the flow network reaches stride 128 and needs at least {MINIMUM_SIDE}"
-        check_pair(current, key.shape, f"{wanted} on each side")
-        if isinstance(key, Tensor):
-            key = self.prepare(key)
-        return self.join(self.downscale(current), key.part)
-
-    def join(self, current: Tensor, key: Tensor) -> Tensor:
-        """What `downscale` made of the current and `prepare` of the key frames, in one tensor."""
-        return torch.cat((current, key), dim=1)
-
-    def prepare(self, key: Tensor) -> PreparedKey:
-        """Key frames (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2)), for `forward`."""
-        return PreparedKey(key.shape, self.downscale(unexpand(key)).expand(len(key), -1, -1, -1))
-
-    def downscale(self, frame: Tensor) -> Tensor:
-        """One frame of each pair (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2))."""
-        return _halve(frame).sub_(self.mean)  # now it is a quarter of the pixels
 
 
 class FlowDecoder(nn.Module):
@@ -94,6 +56,19 @@ class FlowDecoder(nn.Module):
             weight = nn.init.zeros_(upsampling.get_parameter("weight"))
             for channel in range(2):
                 weight[channel, channel] = torch.outer(tap, tap)
+
+    def fused(self, fusion: Fusion) -> "FlowDecoder":
+        """The decoder for inference; the last flow is computed in float32 in any case."""
+        # a ModuleList gives plain modules
+        deconvolutions = cast("Iterable[nn.ConvTranspose2d]", self.deconvolutions)
+        upsamplings = cast("Iterable[nn.ConvTranspose2d]", self.upsamplings)
+        predictions = cast("Iterable[nn.Conv2d]", self.predictions)
+        self.deconvolutions = nn.ModuleList(fusion.deconvolution(d, SLOPE) for d in deconvolutions)
+        self.upsamplings = nn.ModuleList(fusion.deconvolution(d) for d in upsamplings)
+        self.predictions = nn.ModuleList(fusion.convolution(c) for c in predictions)
+        self.register_module("flow", fusion.convolution(self.flow, exact=True))
+        self.activation = nn.Identity()
+        return self
 
     def refine(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Encoder's maps, coarse to fine -> four raw flows, coarse to fine, and the joined map.
@@ -167,6 +142,14 @@ class FlowNetEncoder(nn.Module):
         self.activation: nn.Module = nn.LeakyReLU(SLOPE)
         initialize(self)
 
+    def fused(self, fusion: Fusion) -> "FlowNetEncoder":
+        """The encoder for inference: each activation is in the pass of its convolution."""
+        for name, layer in list(self.named_children()):
+            if isinstance(layer, nn.Conv2d):
+                self.register_module(name, fusion.convolution(layer, slope=SLOPE))
+        self.activation = nn.Identity()
+        return self
+
     def forward(self, pair: Tensor) -> list[Tensor]:
         """(B, 6, H/2, W/2) -> maps of strides 64, 32, 16, 8, 4 of that, coarse to fine."""
 
@@ -203,6 +186,14 @@ class FlowNet(nn.Module):
         self.decoder = FlowDecoder(self.encoder.out_channels, widths)
         self.context_channels = self.decoder.out_channels
 
+    def fused(self, fusion: Fusion) -> "FlowNet":
+        """The network for inference."""
+        if fusion.splits_pairs:
+            self.pair = SplitPair(self.encoder.conv1, SLOPE, fusion)
+            self.encoder.register_module("conv1", nn.Identity())
+        self.encoder, self.decoder = self.encoder.fused(fusion), self.decoder.fused(fusion)
+        return self
+
     def prepare(self, key: Tensor) -> PreparedKey:
         """What `forward` takes in place of a key frame (B, 3, H, W) that many frames share."""
         return self.pair.prepare(key)
@@ -233,34 +224,6 @@ class FlowNet(nn.Module):
         return self.decoder.pyramid(self.encoder(self.pair(current, key)))
 
 
-def check_pair(current: Tensor, key: torch.Size, wanted: str) -> None:
-    """Checks two frames (B, 3, H, W) that a flow is asked of.
-
-    Args:
-        current: The current frames.
-        key: Shape of the key frames.
-        wanted: What the message says of sides that are too short: who wants how many pixels.
-
-    Raises:
-        ValueError: The frames differ in shape, or a side is below 64 pixels.
-    """
-    if current.shape != key:
-        raise ValueError(
-            f"current frame of shape {tuple(current.shape)}, key frame of shape "
-            f"{tuple(key)}: give one key frame of the same size with each current frame"
-        )
-    height, width = current.shape[-2:]
-    if min(height, width) < MINIMUM_SIDE:
-        raise ValueError(
-            f"frames of {height} x {width} pixels: {wanted}; enlarge the frames or the crop"
-        )
-
-
-def unexpand(rows: Tensor) -> Tensor:
-    """The only row of a batch that was made from it by `expand`, else all rows."""
-    return rows[:1] if rows.stride(0) == 0 else rows
-
-
 @torch.no_grad()
 def initialize(module: nn.Module) -> None:
     """Random weights that keep the size of the activations through leaky ReLUs; biases are 0."""
@@ -273,18 +236,6 @@ def initialize(module: nn.Module) -> None:
             nn.init.normal_(layer.weight, std=gain / (layer.in_channels * taps) ** 0.5)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _halve(frame: Tensor) -> Tensor:
-    """Means over 2x2 pixels; at an odd border, of those that are there, as the official pooling.
-
-    Two sums take a quarter of the time that pooling of three channels takes on a CPU.
-    """
-    height, width = frame.shape[-2:]
-    if height % 2 or width % 2:
-        frame = F.pad(frame, (0, width % 2, 0, height % 2), mode="replicate")
-    rows = frame[:, :, 0::2] + frame[:, :, 1::2]
-    return (rows[..., 0::2] + rows[..., 1::2]).mul_(0.25)
 
 
 def _crop(x: Tensor, like: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """FlowNet Inception: the paper's cheapest flow network (its Tables 1 and 2)."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dff.models.contracts import Flow, PreparedKey
-from dff.models.flow.flownet import FLOW_UNIT, SLOPE, FlowDecoder, PairInput, initialize
+from dff.models.contracts import Flow, Fusion, PreparedKey
+from dff.models.flow.flownet import FLOW_UNIT, SLOPE, FlowDecoder, initialize
+from dff.models.flow.pair_input import PairInput, SplitPair
 
 Normalization = Literal["none", "batch"]
 DECODER_WIDTHS = (64, 32, 16, 8)
@@ -128,6 +130,18 @@ class FlowNetInception(nn.Module):
         self.encoder = InceptionEncoder(normalization)
         self.decoder = FlowDecoder(self.encoder.out_channels, DECODER_WIDTHS)
         self.context_channels = self.decoder.out_channels
+
+    def fused(self, fusion: Fusion) -> "FlowNetInception":
+        """The network for inference."""
+        if fusion.splits_pairs:
+            first, *norms, _ = self.encoder.conv1
+            for norm in norms:
+                first = fuse_conv_bn_eval(cast(nn.Conv2d, first), cast(nn.BatchNorm2d, norm))
+            self.pair = SplitPair(cast(nn.Conv2d, first), SLOPE, fusion)
+            self.encoder.register_module("conv1", nn.Identity())
+        fusion.rewrite(self.encoder)
+        self.decoder = self.decoder.fused(fusion)
+        return self
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """What `forward` takes in place of a key frame, as `FlowNet` does."""

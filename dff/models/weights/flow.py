@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dff.models.flow.flownet import FLOW_UNIT, MEAN, FlowNet
+from dff.models.flow.flownet import FLOW_UNIT, FlowNet
+from dff.models.flow.pair_input import MEAN
 from dff.models.weights.files import current_name
 
 Channels = Literal["rgb", "bgr"]

@@ -12,7 +12,7 @@ from dff.lit.reproduction.progress import describe_rest, describe_trainings, sec
 from dff.lit.reproduction.report import write_report
 from dff.lit.reproduction.runs import Reproduction, read_json
 from dff.lit.reproduction.tables import flop_table, mean_spread, order_words, variant_rows
-from dff.lit.reproduction.variants import DFF, FRAME, TABLE_4
+from dff.lit.reproduction.variants import DFF, FRAME, TABLE_4, from_same_start
 
 NAMED = {variant.name: variant for variant in TABLE_4}
 
@@ -35,7 +35,7 @@ def plan(base, flow_base, tmp_path):
     def make(*names, seeds=1, flow_base=flow_base, flow_weights=None, **changes):
         settings = copy.deepcopy(base)
         settings["model"]["init_args"] |= changes
-        variants = [NAMED[name] for name in names]
+        variants = [NAMED[name] if isinstance(name, str) else name for name in names]
         return Reproduction(tmp_path, settings, flow_base, flow_weights or {}, variants, seeds)
 
     return make
@@ -70,6 +70,21 @@ def test_all_that_a_variant_starts_from_is_trained_before_it(plan):
     assert evaluations["separate_seed_0"] == ("frame_seed_0", "flow_flownet_half")
     assert evaluations["dff_seed_1"] == ("dff_seed_1", None)
     assert "separate_seed_1" not in evaluations
+
+
+def test_variants_of_the_same_start_are_trained_for_the_same_steps_from_one_network(plan):
+    names = ("frame", "dff", "fix_n", "fix_f", "separate", "copy")
+    work = plan(*(from_same_start(NAMED[name]) for name in names), seeds=2)
+    for seed in (0, 1):
+        for name in ("frame", "dff", "fix_n", "fix_f"):
+            training = work.trainings[f"{name}_seed_{seed}"]
+            assert training.needs["--model.weights"] == f"start_seed_{seed}"
+            assert training.steps == work.trainings[f"start_seed_{seed}"].steps
+        assert not work.trainings[f"start_seed_{seed}"].needs
+    evaluations = {e.name: (e.training, e.flow) for e in work.evaluations}
+    assert evaluations["separate_seed_0"] == ("frame_seed_0", "flow_flownet_half")
+    assert evaluations["copy_seed_1"] == ("frame_seed_1", None)
+    assert "start_seed_0" not in evaluations
 
 
 def test_a_flow_network_comes_from_a_file_or_a_config(plan, tmp_path):

@@ -5,8 +5,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dff.models.backbones.resnet import ResNet
 from dff.models.dff import DeepFeatureFlow
-from dff.models.flow.flownet import FlowDecoder, FlowNet, PairInput
+from dff.models.flow.flownet import FlowDecoder, FlowNet
 from dff.models.flow.inception import FlowNetInception
+from dff.models.flow.pair_input import PairInput
 
 NETWORKS = {
     "flownet": lambda **kw: FlowNet(**kw),

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from dff.commands.convert import main as convert_weights
 from dff.models.backbones.resnet import ResNet
 from dff.models.dff import DeepFeatureFlow
-from dff.models.flow.flownet import FLOW_UNIT, MEAN, FlowNet
+from dff.models.flow.flownet import FLOW_UNIT, FlowNet
 from dff.models.flow.inception import FlowNetInception
+from dff.models.flow.pair_input import MEAN
 from dff.models.weights.flow import NAMINGS, convert_flownet
 from dff.models.weights.load import load_weights
 
