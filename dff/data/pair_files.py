@@ -1,6 +1,6 @@
 """The files of one (key, current) pair, read and compared with each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -50,10 +50,15 @@ def read_pair(
     paths = (snippet.frames[current - gap], snippet.frames[current], labels)
     boxes_alone = with_boxes and read_mask is None
     try:
+        if snippet.video is not None and not known and not with_boxes and read_mask is None:
+            key, frame = snippet.video.read([current - gap, current])  # decoded in one go
+            return {"current": frame, "key": key}
         arrays = dict(known or _labelled(snippet, current, read_mask, with_boxes))
         key = frame = arrays["current"]
-        if gap:
-            key = _read_fitting(paths[0], frame.shape[:2]) if boxes_alone else read_image(paths[0])
+        if gap and boxes_alone and snippet.video is None:
+            key = _read_fitting(paths[0], frame.shape[:2])
+        elif gap:
+            (key,) = read_frames(snippet, [current - gap])
         if key.shape != frame.shape:
             raise SampleError(
                 f"frames of two sizes in one snippet: the key frame is {_size(key)}, the current "
@@ -70,17 +75,31 @@ def read_pair(
     return arrays
 
 
+def read_frames(snippet: Snippet, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Reads frames of a snippet, each (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        SampleError: A file is damaged.
+    """
+    if snippet.video is not None:
+        return list(snippet.video.read(numbers))
+    return [read_image(snippet.frames[number]) for number in numbers]
+
+
 def _labelled(
     snippet: Snippet, current: int, read_mask: ReadMask | None, with_boxes: bool
 ) -> Arrays:
     """A labelled frame with its labels."""
-    path = snippet.frames[current]
+    path, orientation = snippet.frames[current], UPRIGHT
     boxes = None
     if with_boxes:
         assert snippet.boxes is not None  # asked for where there are some
         boxes = snippet.boxes.boxes(current)
     arrays = {}
-    if boxes is not None and read_mask is None:
+    if snippet.video is not None:
+        (frame,) = snippet.video.read([current])
+    elif boxes is not None and read_mask is None:
         frame = _read_fitting(path, boxes.frame_size)
     else:
         stored, orientation = read_stored(path)

@@ -41,6 +41,18 @@ class TrueFlow(Protocol):
         ...
 
 
+class FramesByNumber(Protocol):
+    """Frames that are no image files, such as those of a video file."""
+
+    def read(self, numbers: Sequence[int]) -> np.ndarray:
+        """Returns frames by their numbers in the snippet, (n, H, W, 3) uint8 RGB.
+
+        Raises:
+            SampleError: The video is damaged there.
+        """
+        ...
+
+
 class Boxes(NamedTuple):
     """The boxes of one frame; N may be 0.
 
@@ -86,13 +98,15 @@ class Snippet:
 
     Args:
         name: Unique in its data set ("frankfurt/frankfurt_000001"); names messages and folders.
-        frames: Frame number -> image file. Numbers of consecutive frames differ by 1.
+        frames: Frame number -> image file, or what messages call the frame where it is one of
+            `video`. Numbers of consecutive frames differ by 1.
         labelled: Numbers of the labelled frames, increasing. A frame may be labelled and have no
             object in it.
         masks: Frame number -> mask file, of the labelled frames that have one.
         boxes: Boxes of the labelled frames, where they are known.
         box_files: Frame number -> annotation file of its boxes, where there is one; for messages.
         truth: Exact flow, where it is known.
+        video: What gives the frames where they are no image files.
     """
 
     name: str
@@ -102,6 +116,7 @@ class Snippet:
     boxes: TrueBoxes | None = None
     box_files: Mapping[int, str] = field(default_factory=dict)
     truth: TrueFlow | None = None
+    video: FramesByNumber | None = None
 
 
 class Snippets(list[Snippet]):

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from dff import configs
 from dff.inference.deploy.precision import usable_precision
 from dff.lit import (
+    distillation,  # noqa: F401  (so short names resolve)
     flow,  # noqa: F401  (so short names resolve)
     module,  # noqa: F401  (so short names resolve)
 )
@@ -22,11 +23,14 @@ from dff.lit.arguments import FitParser, config_files, with_config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
 from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
-from dff.lit.datamodules import flow_data  # noqa: F401  (so short names resolve)
-from dff.lit.divergence import StopsAtNaN
+from dff.lit.datamodules import (
+    flow_data,  # noqa: F401  (so short names resolve)
+    video_frames,  # noqa: F401  (so short names resolve)
+)
 from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.wandb_logger import logged_in
+from dff.lit.optimization.divergence import StopsAtNaN
 from dff.lit.progress import Throughput
 from dff.lit.visualization.panels import Panels
 

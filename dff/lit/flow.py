@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dff.inference.recognizer import size_of
-from dff.lit import optimizers
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.gaps import (
     SPEEDS,
@@ -18,6 +17,7 @@ from dff.lit.metrics.gaps import (
     flow_of_cells,
     owned_by_rank,
 )
+from dff.lit.optimization import optimizers
 from dff.models import build
 from dff.models.flow.flownet import FLOW_UNIT
 from dff.models.weights.files import plain_names

@@ -11,9 +11,9 @@ from dff.inference.deploy.deployment import deploy
 from dff.inference.deploy.precision import dtype_of
 from dff.inference.engine import Engine, Result
 from dff.inference.tasks.choice import DEFAULT, tasks_of
-from dff.lit import optimizers
 from dff.lit.metrics.accuracy import GapAccuracy, mean_of, truth_size
 from dff.lit.metrics.gaps import owned_by_rank
+from dff.lit.optimization import optimizers
 from dff.models import build
 from dff.models.backbones.timm import TimmFeatures
 from dff.models.contracts import Task

@@ -10,7 +10,7 @@ from small import SMALL
 
 from dff.lit.checkpoints import load_model
 from dff.lit.evaluation.predictor import VideoPredictor
-from dff.lit.optimizers import freeze
+from dff.lit.optimization.optimizers import freeze
 from dff.models.flow.classical import DISFlow
 
 

@@ -169,7 +169,7 @@ class VideoFile:
         if min(wanted) < 0:
             raise IndexError(f"frame {min(wanted)} of {self.path}: frames are counted from 0")
         ordered = sorted(set(wanted))
-        table = self._frame_table()
+        table = self.frame_table()
         found = None
         if table is not None and ordered[-1] < len(table.pts):
             if self.backend == "decord" and self._for_decord and table.closed:
@@ -188,7 +188,7 @@ class VideoFile:
         )
         return orientation.apply(picture.to_ndarray())
 
-    def _frame_table(self) -> FrameTable | None:
+    def frame_table(self) -> FrameTable | None:
         """Reads all packets once, without decoding; None where seeking cannot be trusted."""
         if not self._table_made:
             with open_stream(self.path, threads=1) as (container, stream):
@@ -198,6 +198,15 @@ class VideoFile:
                     self._table = None
             self._table_made = True
         return self._table
+
+    @property
+    def has_table(self) -> bool:
+        """Whether its packets have been looked through, so that `read` need not."""
+        return self._table_made
+
+    def use_table(self, table: FrameTable | None) -> None:
+        """Takes a table that was made of this file before."""
+        self._table, self._table_made = table, True
 
     def _read_in_order(self, ordered: list[int]) -> dict[int, np.ndarray]:
         wanted, found, count = set(ordered), {}, 0

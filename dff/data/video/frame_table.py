@@ -25,11 +25,13 @@ class FrameTable:
             differ where an edit list hides the key frame itself.
         closed: No frame needs one before the key frame that precedes it, and none is hidden by
             an edit list: what decord takes for granted.
+        time_base: Seconds of one unit of `pts`.
     """
 
     pts: tuple[int, ...]
     seeks: dict[int, int]
     closed: bool
+    time_base: float = 1.0
     _keys: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,7 +81,8 @@ def scan_frames(path: str, container: InputContainer, stream: VideoStream) -> Fr
         return None
     seeks = {bisect_left(times, time): time for time in sorted(key_times) if time <= times[-1]}
     # Frames before the first key frame are shown by no decoder, or only by some.
-    return FrameTable(tuple(times), seeks, closed) if 0 in seeks else None
+    base = float(stream.time_base or 1)
+    return FrameTable(tuple(times), seeks, closed, base) if 0 in seeks else None
 
 
 def is_idr(packet: bytes, extradata: bytes) -> bool:

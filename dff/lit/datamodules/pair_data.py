@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from dff.data.collation import collate
-from dff.data.files.images import read_image
 from dff.data.label_census import check_masks
+from dff.data.pair_files import read_frames
 from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
 from dff.data.samples import SampleError, Snippet, describe
 from dff.data.sampling import DrawSampler
@@ -195,10 +195,10 @@ class PairData(L.LightningDataModule):
             reading one took.
         """
         snippet = max(self.snippets("val"), key=lambda s: len(s.frames))
-        files = [snippet.frames[n] for n in sorted(snippet.frames)[:count]]
+        numbers = sorted(snippet.frames)[:count]
         started = time.perf_counter()
-        frames = [read_image(file) for file in files]
-        seconds = (time.perf_counter() - started) / len(files)
+        frames = read_frames(snippet, numbers)
+        seconds = (time.perf_counter() - started) / len(numbers)
         frames = [self.evaluation_transform({"key": f, "current": f})["current"] for f in frames]
         tensors = [torch.from_numpy(f).permute(2, 0, 1).unsqueeze(0) for f in frames]
         return [to_unit_range(t) for t in tensors], seconds

@@ -61,6 +61,21 @@ class SegmentationHead(nn.Module):
         total = F.cross_entropy(rows, mask.flatten(), ignore_index=IGNORED, reduction="sum")
         return {"segmentation": total / (mask != IGNORED).sum().clamp(min=1)}
 
+    def disagreement(self, features: Tensor, own: Tensor) -> Tensor:
+        """How far labels of some features are from those of others, for learning without labels.
+
+        Args:
+            features: Propagated, (B, C, h, w).
+            own: The network's own of the same frames; no gradient goes to them.
+
+        Returns:
+            Mean over the pixels of the features of the divergence KL(own || propagated) between
+            the probabilities of the classes, a scalar.
+        """
+        wanted: Tensor = self(own.detach()).float().log_softmax(1)
+        found: Tensor = self(features).float().log_softmax(1)
+        return (wanted.exp() * (wanted - found)).sum(1).mean()
+
     def confidence(self, features: Tensor) -> Tensor:
         """Mean probability of the classes that win, (B,): how sure the head is of its labels."""
         scores: Tensor = self(features).float()

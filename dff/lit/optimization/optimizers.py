@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
-from dff.lit.sgd import SGD
+from dff.lit.optimization.sgd import SGD
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 

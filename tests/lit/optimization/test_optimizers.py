@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dff.lit.optimizers import configure, freeze, lr_factor
+from dff.lit.optimization.optimizers import configure, freeze, lr_factor
 
 
 class Model(nn.Module):

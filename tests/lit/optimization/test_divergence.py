@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dff.lit.checkpoint_writer import Checkpoints
-from dff.lit.divergence import SKIPPED, StopsAtNaN
 from dff.lit.flow import LitFlow
+from dff.lit.optimization.divergence import SKIPPED, StopsAtNaN
 from dff.lit.visualization.panels import Panels
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from small import SHARED
 
-from dff.lit.sgd import SGD
+from dff.lit.optimization.sgd import SGD
 
 FOLDER = SHARED / "reference"
 
