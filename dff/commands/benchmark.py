@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     def tell(stage: str) -> None:
         print(f"[{time.perf_counter() - started:.0f} s] {stage}", file=sys.stderr, flush=True)
 
-    features = build.feature_network(args.feature_network, args.feature_channels)
+    features = build.whole_feature_network(
+        {"feature_network": args.feature_network, "feature_channels": args.feature_channels}
+    )
     tasks = list(tasks_of({"heads": {args.task: 1.0}}).values())
     plain = build.deep_feature_flow(features, args.flow_network, tasks, args.task_layers).eval()
     tell("counting FLOPs")
@@ -108,8 +110,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    networks = get_args(FeatureNetworkName)
-    parser.add_argument("--feature_network", choices=networks, default="resnet101")
+    networks = ", ".join(get_args(FeatureNetworkName))
+    parser.add_argument("--feature_network", default="resnet101", help=f"{networks}, or timm:NAME")
     parser.add_argument("--flow_network", choices=get_args(FlowName), default="flownet")
     parser.add_argument("--feature_channels", type=int, default=1024)
     parser.add_argument("--task", choices=get_args(TaskName), default="segmentation")

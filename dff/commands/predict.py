@@ -1,6 +1,7 @@
-"""Predicts videos with a checkpoint; the model's settings come from it.
+"""Predicts videos with a checkpoint, whose settings the model has, or with a model of your own.
 
 dff predict runs/demo/model.ckpt video.mp4 'more/*.mp4' folder/of/frames
+dff predict --model torchvision:deeplabv3_resnet101 video.mp4
 """
 
 import argparse
@@ -8,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn, get_args
 
 from dff.models.names import ClassicalFlowName
@@ -29,14 +31,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", help="a checkpoint that dff fit wrote")
-    parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar=("CHECKPOINT", "VIDEO"),
+        help="a checkpoint that dff fit wrote, unless --model is given; then video files, folders "
+        "of frames, globs",
+    )
+    parser.add_argument(
+        "--model",
+        help="in place of a checkpoint: torchvision:NAME, transformers:NAME, or "
+        "module:package.file:factory of your own; see dff speedup",
+    )
+    parser.add_argument("--weights", type=Path, help="with --model torchvision:NAME, its file")
+    parser.add_argument("--random_weights", action="store_true", help="with --model")
     parser.add_argument("--output", default="predictions", help="folder to write to")
     parser.add_argument("--key_duration", type=int, default=5, help="one key frame in every l")
     parser.add_argument(
         "--flow_network",
         choices=get_args(ClassicalFlowName),
-        help="a classical flow in place of the model's flow network",
+        help="a classical flow in place of the model's flow network; with --model dis_fast if left",
     )
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
     parser.add_argument(
@@ -72,7 +86,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--compile", action="store_true", help="torch.compile: slow at first, for long videos"
     )
     parser.given = sys.argv[1:] if arguments is None else arguments
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.model is None:
+        if args.weights is not None or args.random_weights:
+            parser.error("--weights and --random_weights go with --model; a checkpoint has its own")
+        args.checkpoint, *args.inputs = args.inputs
+        if not args.inputs:
+            parser.error(f"no video after the checkpoint {args.checkpoint}")
+        return args
+    for flag in ("compile", "devices", "num_nodes", "precision"):
+        if getattr(args, flag) != parser.get_default(flag):
+            parser.error(f"--{flag} with --model: a model of your own runs as it is, on one device")
+    args.checkpoint = None
+    args.flow_network = args.flow_network or "dis_fast"
+    return args
 
 
 class Parser(argparse.ArgumentParser):

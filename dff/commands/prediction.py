@@ -17,7 +17,8 @@ from dff.data.video.sources import FOLDER_FPS, VideoInput, find_videos
 from dff.inference.deploy.memory import keep_memory
 from dff.inference.deploy.precision import dtype_of, usable_precision
 from dff.inference.engine import predict_videos, read_clips
-from dff.inference.model import load
+from dff.inference.model import Model, load
+from dff.inference.per_frame import load_per_frame
 from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.models.contracts import Task
@@ -36,6 +37,8 @@ def predict(args: argparse.Namespace) -> int:
     keep_memory()
     usable_precision(args.precision, args.accelerator)
     device = only_device(args.accelerator, args.devices, args.num_nodes)
+    if device is None and args.model:
+        raise ValueError(f"--accelerator {args.accelerator} with --model: wanted auto, cpu or gpu")
     resizing = EvaluationTransform(args.short_side, args.max_side)
     if device is None:
         from dff.lit.prediction import TrainerPrediction
@@ -43,14 +46,7 @@ def predict(args: argparse.Namespace) -> int:
         run = TrainerPrediction(args, schedule)
         tasks: Mapping[str, Task] = run.module.tasks
     else:
-        dtype = dtype_of(args.precision)
-        model = load(
-            args.checkpoint,
-            device=device,
-            dtype=dtype,
-            compiled=args.compile,
-            flow_network=args.flow_network,
-        )
+        model = load_per_frame_model(args, device) if args.model else load_trained(args, device)
         tasks = model.tasks
     writer = result_writer(args, tasks)
     videos = videos_to_predict(args, writer)
@@ -72,6 +68,28 @@ def predict(args: argparse.Namespace) -> int:
         for reason in failed.values():
             print(reason, file=sys.stderr)
     return 1 if failed else 0
+
+
+def load_trained(args: argparse.Namespace, device: torch.device) -> Model:
+    """The model of a checkpoint."""
+    return load(
+        args.checkpoint,
+        device=device,
+        dtype=dtype_of(args.precision),
+        compiled=args.compile,
+        flow_network=args.flow_network,
+    )
+
+
+def load_per_frame_model(args: argparse.Namespace, device: torch.device) -> Model:
+    """The model that --model names."""
+    return load_per_frame(
+        args.model,
+        weights=args.weights,
+        random=args.random_weights,
+        flow_network=args.flow_network,
+        device=device,
+    )
 
 
 def only_device(accelerator: str, devices: int | str, num_nodes: int) -> torch.device | None:
@@ -102,11 +120,8 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
     classes = [tuple(task.classes) for task in tasks.values()]
     if args.labels == "cityscapes" and tuple(CLASSES) not in classes:
         raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
-    with open(args.checkpoint, "rb") as stream:
-        # what it holds, in short: a `last.ckpt` that was trained on is another one
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     settings = {
-        "checkpoint": digest,
+        **_model_settings(args),
         "key_duration": args.key_duration,
         "flow_network": args.flow_network,
         "short_side": args.short_side,
@@ -114,6 +129,19 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
         "precision": args.precision,
     }
     return ResultWriter(args.output, tasks, settings, not args.no_overlay, args.labels, args.score)
+
+
+def _model_settings(args: argparse.Namespace) -> dict[str, str | None]:
+    """What tells a model from others: a `last.ckpt` that was trained on is another one."""
+    file = args.weights if args.model else args.checkpoint
+    digest = None
+    if file is not None:
+        with open(file, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    if not args.model:
+        return {"checkpoint": digest}
+    weights = "random" if args.random_weights else digest or "its own"
+    return {"model": args.model, "weights": weights}
 
 
 def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:

@@ -70,7 +70,7 @@ def test_the_network_agrees_with_itself(saved, videos, trainer, capsys):
 
 def test_what_is_saved_is_an_ordinary_model(saved, videos, trainer, tmp_path):
     teacher = saved(flow_network="zero")
-    with pytest.raises(ValueError, match="flow zero learns nothing: set --model.flow_network"):
+    with pytest.raises(ValueError, match=r"flow zero learns nothing: set --model\.flow_network"):
         LitDistillation(teacher)
     module = LitDistillation(teacher, flow_network="flownet_half", lr=1e-3)
     fit = trainer(max_steps=2, limit_val_batches=2, val_check_interval=2)

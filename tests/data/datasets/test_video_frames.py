@@ -60,9 +60,7 @@ def test_at_a_rate_a_gap_is_the_same_time_in_every_video(root):
     write_clip(root / "fast.mp4", times=times)
     write_clip(root / "slow.mp4")  # 25
     found = find_snippets(root, "train", fps=5) + find_snippets(root, "val", fps=5)
-    numbers = {
-        s.name: [number_of(frame) for frame in s.video.read(list(s.frames))] for s in found
-    }
+    numbers = {s.name: [number_of(frame) for frame in s.video.read(list(s.frames))] for s in found}
     assert numbers == {"fast": list(range(0, 60, 10)), "slow": list(range(0, 60, 5))}
 
 
@@ -80,7 +78,9 @@ def test_videos_are_held_out_whole_and_the_same_each_time(root):
     for name in "abcdefghijkl":
         write_clip(root / f"{name}.mp4", count=5)
     splits = {
-        seed: [[s.name for s in find_snippets(root, split, seed=seed)] for split in ("train", "val")]
+        seed: [
+            [s.name for s in find_snippets(root, split, seed=seed)] for split in ("train", "val")
+        ]
         for seed in (0, 1)
     }
     for train, val in splits.values():
