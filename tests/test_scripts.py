@@ -59,7 +59,11 @@ def test_each_config_is_complete_and_opens_with_its_reason(config, capsys):
     assert stop.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["name"] == config.stem
-    assert printed["model"]["class_path"] in ("dff.lit.module.LitDFF", "dff.lit.flow.LitFlow")
+    assert printed["model"]["class_path"] in (
+        "dff.lit.module.LitDFF",
+        "dff.lit.flow.LitFlow",
+        "dff.lit.distillation.LitDistillation",
+    )
 
 
 def test_without_a_config_the_default_is_taken_and_flags_override_it(capsys):

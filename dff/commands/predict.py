@@ -31,13 +31,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar=("CHECKPOINT", "VIDEO"),
-        help="a checkpoint that dff fit wrote, unless --model is given; then video files, folders "
-        "of frames, globs",
-    )
+    parser.add_argument("checkpoint", help="one that dff fit wrote; left out with --model")
+    parser.add_argument("inputs", nargs="*", help="video files, folders of frames, globs")
     parser.add_argument(
         "--model",
         help="in place of a checkpoint: torchvision:NAME, transformers:NAME, or "
@@ -86,18 +81,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--compile", action="store_true", help="torch.compile: slow at first, for long videos"
     )
     parser.given = sys.argv[1:] if arguments is None else arguments
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     if args.model is None:
         if args.weights is not None or args.random_weights:
             parser.error("--weights and --random_weights go with --model; a checkpoint has its own")
-        args.checkpoint, *args.inputs = args.inputs
         if not args.inputs:
             parser.error(f"no video after the checkpoint {args.checkpoint}")
         return args
     for flag in ("compile", "devices", "num_nodes", "precision"):
         if getattr(args, flag) != parser.get_default(flag):
             parser.error(f"--{flag} with --model: a model of your own runs as it is, on one device")
-    args.checkpoint = None
+    args.checkpoint, args.inputs = None, [args.checkpoint, *args.inputs]
     args.flow_network = args.flow_network or "dis_fast"
     return args
 
