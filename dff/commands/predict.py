@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from dff.models.names import ClassicalFlowName
+from dff.models.names import ClassicalFlowName, FlowName
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,9 +44,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--key_duration", type=int, default=5, help="one key frame in every l")
     parser.add_argument(
         "--flow_network",
-        choices=get_args(ClassicalFlowName),
-        help="a classical flow in place of the model's flow network; with --model dis_fast if left",
+        choices=get_args(FlowName),
+        help="a classical flow in place of the model's flow network; with --model dis_fast if left "
+        "out, or a flow network with --flow_weights",
     )
+    parser.add_argument("--flow_weights", type=Path, help="with --model, of its flow network")
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
     parser.add_argument(
         "--max_side",
@@ -83,8 +85,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.given = sys.argv[1:] if arguments is None else arguments
     args = parser.parse_intermixed_args(arguments)
     if args.model is None:
-        if args.weights is not None or args.random_weights:
-            parser.error("--weights and --random_weights go with --model; a checkpoint has its own")
+        if args.weights is not None or args.flow_weights is not None or args.random_weights:
+            parser.error(
+                "--weights, --flow_weights and --random_weights go with --model; a checkpoint has "
+                "its own"
+            )
+        if args.flow_network not in (None, *get_args(ClassicalFlowName)):
+            parser.error(
+                f"--flow_network {args.flow_network} without --model: a checkpoint has its own "
+                "flow network, and only a classical flow takes its place"
+            )
         if not args.inputs:
             parser.error(f"no video after the checkpoint {args.checkpoint}")
         return args

@@ -5,6 +5,7 @@ import hashlib
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -88,6 +89,7 @@ def load_per_frame_model(args: argparse.Namespace, device: torch.device) -> Mode
         weights=args.weights,
         random=args.random_weights,
         flow_network=args.flow_network,
+        flow_weights=args.flow_weights,
         device=device,
     )
 
@@ -133,15 +135,17 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
 
 def _model_settings(args: argparse.Namespace) -> dict[str, str | None]:
     """What tells a model from others: a `last.ckpt` that was trained on is another one."""
-    file = args.weights if args.model else args.checkpoint
-    digest = None
-    if file is not None:
-        with open(file, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     if not args.model:
-        return {"checkpoint": digest}
-    weights = "random" if args.random_weights else digest or "its own"
-    return {"model": args.model, "weights": weights}
+        return {"checkpoint": _digest(args.checkpoint)}
+    weights = "random" if args.random_weights else _digest(args.weights) or "its own"
+    return {"model": args.model, "weights": weights, "flow_weights": _digest(args.flow_weights)}
+
+
+def _digest(file: str | Path | None) -> str | None:
+    if file is None:
+        return None
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:

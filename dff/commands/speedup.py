@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
-from dff.models.names import ClassicalFlowName
+from dff.models.names import FlowName
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         weights=args.weights,
         random=args.random_weights,
         flow_network=args.flow_network,
+        flow_weights=args.flow_weights,
         device=device,
     )
     found, halves = [], []
@@ -75,7 +76,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--random_weights", action="store_true", help="random weights, to see the speed alone"
     )
-    parser.add_argument("--flow_network", choices=get_args(ClassicalFlowName), default="dis_fast")
+    parser.add_argument(
+        "--flow_network",
+        choices=get_args(FlowName),
+        default="dis_fast",
+        help="a classical flow (dis_fast), or a flow network with --flow_weights",
+    )
+    parser.add_argument(
+        "--flow_weights",
+        type=Path,
+        help="of a flow network, such as a checkpoint of dff fit --config distill",
+    )
     parser.add_argument(
         "--key_durations", type=int, nargs="+", default=[1, 2, 3, 5, 10], metavar="L"
     )

@@ -198,6 +198,12 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     )
     checkpoint = read_torch(file, "a checkpoint", cure, convert)
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    if isinstance(settings, dict) and "per_frame_model" in settings:
+        model = settings["per_frame_model"]
+        raise ValueError(
+            f"{file} holds the flow network that was trained for {model}: give --model {model} "
+            f"--flow_network {settings['flow_network']} --flow_weights {file} in its place"
+        )
     if not isinstance(settings, dict) or "feature_network" not in settings:
         kind = (
             "a flow network's checkpoint"

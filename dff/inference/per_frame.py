@@ -1,19 +1,23 @@
 """A per-frame model as a `Model`: what `dff speedup` and `dff predict --model` run."""
 
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from dff.data.datasets.cityscapes import PALETTE
+from dff.inference.deploy.deployment import deploy_flow
 from dff.inference.model import Model
 from dff.inference.tasks.detection import Detection
 from dff.inference.tasks.names import numbered
 from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.contracts import Task
-from dff.models.names import FlowName
+from dff.models.dff import DeepFeatureFlow
+from dff.models.names import ClassicalFlowName, FlowName
 from dff.models.per_frame.model import PerFrameModel, as_deep_feature_flow
 from dff.models.per_frame.named import per_frame_model
+from dff.models.weights.load import load_scale_layers, load_weights
 
 TRIAL = (256, 320)
 """Size of the image that a model is tried on."""
@@ -25,25 +29,52 @@ def load_per_frame(
     weights: Path | None = None,
     random: bool = False,
     flow_network: FlowName = "dis_fast",
+    flow_weights: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Model:
     """A per-frame model as it is, its first half run on key frames alone.
 
-    Nothing is rewritten for inference: at key duration 1 the results are the model's own.
+    The model is not rewritten for inference: at key duration 1 the results are its own.
 
     Args:
         spec: See `per_frame_model`, likewise `weights` and `random`.
         weights: A file.
         random: Random weights.
-        flow_network: A classical flow.
+        flow_network: A classical flow, or a flow network.
+        flow_weights: What a flow network has learned, and the scale field where it was trained for
+            this model: a file as for `load_weights`.
         device: Where it runs.
 
     Raises:
         ConnectionError: Weights cannot be downloaded.
         FileNotFoundError: There is no such file.
         ImportError: A library is not there.
-        ValueError: There is no such model, or it has not what it needs.
+        ValueError: There is no such model, it has not what it needs, or a flow network has learned
+            nothing.
     """
+    if (flow_weights is None) != (flow_network in get_args(ClassicalFlowName)):
+        raise ValueError(
+            f"flow network {flow_network} with flow weights {flow_weights}: a classical flow "
+            "(dis_fast, ...) has none, and a flow network needs those that it was trained to, "
+            "such as a checkpoint of dff fit --config distill"
+        )
+    networks, task = per_frame_networks(spec, weights, random, flow_network, device)
+    if flow_weights is not None:
+        load_weights(networks.flow_network, flow_weights)
+        load_scale_layers(networks.scale_layers, flow_weights)
+    networks.eval().requires_grad_(False)
+    deploy_flow(networks)
+    return Model(networks, {task.name: task}, device)
+
+
+def per_frame_networks(
+    spec: str,
+    weights: Path | None = None,
+    random: bool = False,
+    flow_network: FlowName = "dis_fast",
+    device: torch.device | str = "cpu",
+) -> tuple[DeepFeatureFlow, Task]:
+    """A per-frame model as networks, and its task; arguments and errors as `load_per_frame`."""
     model = per_frame_model(spec, weights, random)
     if isinstance(model, torch.nn.Module):
         model = model.to(device).eval()
@@ -56,9 +87,7 @@ def load_per_frame(
         raise ValueError(
             f"{spec} failed on a frame of {TRIAL[0]} x {TRIAL[1]} ({words})"
         ) from error
-    on_cpu = torch.device(device).type == "cpu"
-    networks.warp_method = "gather" if on_cpu else "grid_sample"
-    return Model(networks.eval().requires_grad_(False), {task.name: task}, device)
+    return networks.to(device), task
 
 
 def _task(model: PerFrameModel) -> Task:

@@ -9,17 +9,15 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from dff.inference.model import read_checkpoint
 from dff.inference.recognizer import size_of
-from dff.inference.tasks.choice import tasks_of
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import GapAccuracy, mean_of
 from dff.lit.metrics.gaps import owned_by_rank
 from dff.lit.optimization import optimizers
-from dff.models import build
-from dff.models.contracts import Features, Task
-from dff.models.dff import DeepFeatureFlow, levels_of
-from dff.models.weights.files import plain_names
+from dff.lit.teacher import load_teacher
+from dff.models.contracts import Features
+from dff.models.dff import levels_of
+from dff.models.names import FlowNetworkName
 from dff.models.weights.load import load_weights
 
 FIXED = ("feature_network", "heads", "tail")
@@ -34,14 +32,18 @@ class LitDistillation(optimizers.ClipsGradients):
     The teacher is a trained model, whose feature network and heads stay as they are. Of a pair of
     frames, the features of the key frame are propagated to the current one and compared with the
     features that the network finds there itself: by the cosine in each pixel, and by what the heads
-    make of both, where they can tell. No label is needed. What is saved is an ordinary model.
+    make of both, where they can tell. No label is needed. What is saved is an ordinary model; of a
+    model that was no checkpoint, the flow network and the scale layers.
 
     The scale layers see the current frame, and at the flow's learning rate would recognise instead
     of correcting: keep theirs far lower.
 
     Args:
-        teacher: Checkpoint of a trained model; a per-frame model (flow "zero") wants a
-            `flow_network`.
+        teacher: Checkpoint of a trained model; or a per-frame model by its name, such as
+            `torchvision:deeplabv3_resnet101` (see `per_frame_model`). One without a flow network
+            wants a `flow_network`.
+        teacher_weights: Of a model of torchvision, a file.
+        random_weights: Whether a model by its name has random weights.
         flow_network: Another flow network than the teacher's; it starts from `flow_weights`.
         flow_weights: Weights of the flow network to begin with, as in `LitDFF`.
         label_weight: Weight of the divergence of the labels.
@@ -55,6 +57,7 @@ class LitDistillation(optimizers.ClipsGradients):
         lr_factors: Part -> factor of the learning rate; 0 for `scale_layers` keeps the scale field.
 
     Raises:
+        ConnectionError: Weights of the teacher cannot be downloaded.
         FileNotFoundError: There is no such checkpoint.
         ValueError: It is no checkpoint of a model, there is no flow network to train, or a task
             cannot compare results with results.
@@ -63,7 +66,9 @@ class LitDistillation(optimizers.ClipsGradients):
     def __init__(
         self,
         teacher: str,
-        flow_network: build.FlowNetworkName | None = None,
+        teacher_weights: str | None = None,
+        random_weights: bool = False,
+        flow_network: FlowNetworkName | None = None,
         flow_weights: str | None = None,
         label_weight: float = 1.0,
         feature_weight: float = 1.0,
@@ -84,7 +89,9 @@ class LitDistillation(optimizers.ClipsGradients):
             )
         self.label_weight, self.feature_weight = label_weight, feature_weight
         factors = {**(lr_factors or {}), **dict.fromkeys(FIXED, 0.0)}
-        self.settings, self.tasks, self.model = _teacher(teacher, flow_network)
+        loaded = load_teacher(teacher, flow_network, teacher_weights, random_weights)
+        self.settings, self.tasks, self.model = loaded
+        self.strict_loading = "feature_network" in self.settings
         if flow_weights:
             rank_zero_info(str(load_weights(self.model.flow_network, flow_weights)))
         self.model.to(memory_format=torch.channels_last)
@@ -111,8 +118,15 @@ class LitDistillation(optimizers.ClipsGradients):
         return self
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Saves an ordinary model: the teacher's settings, with its flow network of now."""
+        """Saves an ordinary model: the teacher's settings, with its flow network of now.
+
+        A model by its name is found by its name again: only what it has learned is saved.
+        """
         checkpoint["hyper_parameters"] = self.settings
+        if not self.strict_loading:
+            learned = ("model.flow_network.", "model.scale_layers.")
+            state = checkpoint["state_dict"].items()
+            checkpoint["state_dict"] = {k: v for k, v in state if k.startswith(learned)}
         for task in self.tasks.values():
             checkpoint |= task.saved_names()
 
@@ -196,37 +210,3 @@ class LitDistillation(optimizers.ClipsGradients):
 
 
 _TITLES: Mapping[str, str] = {"agreement": "now", "copied": "copied", "before": "flow before"}
-
-
-def _teacher(
-    file: str, flow_network: build.FlowNetworkName | None
-) -> tuple[dict[str, Any], dict[str, Task], DeepFeatureFlow]:
-    """Settings, tasks and networks of a teacher, with the flow network that is to be trained."""
-    checkpoint = read_checkpoint(file)
-    settings = dict(checkpoint["hyper_parameters"])
-    tasks = tasks_of(settings)
-    try:
-        model = build.networks(settings, list(tasks.values()))
-        state = plain_names(checkpoint["state_dict"])
-        model.load_state_dict({n.removeprefix("model."): value for n, value in state.items()})
-    except (TypeError, KeyError, RuntimeError) as error:
-        raise ValueError(
-            f"teacher {file} does not fit this version of the model "
-            f"({str(error).splitlines()[0]}): give a checkpoint that dff fit wrote"
-        ) from error
-    for name, task in tasks.items():
-        task.load_names(checkpoint)
-        if type(task).as_targets is Task.as_targets:
-            raise ValueError(
-                f"the task {name} of the teacher cannot compare results with results, so agreement "
-                "cannot be told: give its class a method `as_targets`"
-            )
-    if flow_network is not None:
-        model.use_flow(build.flow_network(flow_network))
-        settings["flow_network"] = flow_network
-    if next(model.flow_network.parameters(), None) is None:
-        raise ValueError(
-            f"the teacher's flow {settings['flow_network']} learns nothing: set "
-            "--model.flow_network flownet_half or another, with --model.flow_weights"
-        )
-    return settings | {"weights": None, "flow_weights": None}, tasks, model

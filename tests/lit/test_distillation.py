@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dff.inference.model import load
+from dff.inference.per_frame import load_per_frame
 from dff.lit.checkpoints import load_model
 from dff.lit.datamodules.video_frames import VideoFrames
 from dff.lit.distillation import LitDistillation
@@ -98,11 +99,50 @@ def test_boxes_learn_by_their_features(saved, videos, trainer):
     assert set(module.distances(torch.rand(1, 16, 4, 6), torch.rand(1, 16, 4, 6))) == {"features"}
 
 
+@pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "ssdlite320_mobilenet_v3_large"])
+def test_a_model_by_its_name_teaches_and_uses_what_was_learned(
+    name, videos, trainer, tmp_path, capsys
+):
+    spec = f"torchvision:{name}"
+    module = LitDistillation(spec, random_weights=True, flow_network="flownet_half", lr=1e-3)
+    torch.nn.init.constant_(module.model.scale_layers[0].bias, 1.25)  # to be told from a new one
+    before = {n: v.clone() for n, v in module.model.state_dict().items()}
+    losses = []
+    module.log_dict = lambda found, **_: losses.append(set(found))
+    fit = trainer(max_steps=2, limit_val_batches=1, val_check_interval=2)
+    fit.fit(module, videos(val_batch_size=1))
+    assert "val/agreement" in fit.callback_metrics
+    boxes = {"train/loss_features"}
+    assert losses[0] == (boxes if "ssd" in name else boxes | {"train/loss_segmentation"})
+    changed = {n for n, v in module.model.state_dict().items() if not torch.equal(v, before[n])}
+    assert {n.split(".")[0] for n in changed} == {"flow_network", "scale_layers"}
+    file = tmp_path / "flow.ckpt"
+    fit.save_checkpoint(file)
+    saved = torch.load(file, weights_only=True)["state_dict"]
+    assert {n.split(".")[1] for n in saved} == {"flow_network", "scale_layers"}
+    with pytest.raises(ValueError, match=f"trained for {spec}: give --model {spec} --flow_network"):
+        load(file)
+    own = load_per_frame(spec, random=True, flow_network="flownet_half", flow_weights=file)
+    for given, wanted in zip(own.networks.scale_layers, module.model.scale_layers, strict=True):
+        assert torch.allclose(given.bias, wanted.bias)
+    key, current = torch.rand(2, 1, 3, 96, 128)
+    with torch.inference_mode():
+        module.eval()
+        flows = [m.find_flow(key, current).field for m in (own.networks, module.model)]
+    assert (flows[0] - flows[1]).abs().max() < 1e-3
+    with pytest.raises(ValueError, match="a flow network needs those that it was trained to"):
+        load_per_frame(spec, random=True, flow_network="flownet_half")
+
+
 def test_a_teacher_that_is_none_is_refused(saved, tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         LitDistillation(str(tmp_path / "nowhere.ckpt"))
     (tmp_path / "wrong.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match=r"wrong\.ckpt"):
         LitDistillation(str(tmp_path / "wrong.ckpt"))
+    with pytest.raises(ValueError, match="go with a model by its name, and the teacher is"):
+        LitDistillation(saved(), random_weights=True)
+    with pytest.raises(ValueError, match=r"flow zero learns nothing: set --model\.flow_network"):
+        LitDistillation("torchvision:lraspp_mobilenet_v3_large", random_weights=True)
     with pytest.raises(ValueError, match="wanted numbers from 0, not both 0"):
         LitDistillation(saved(), label_weight=0.0, feature_weight=0.0)

@@ -49,22 +49,44 @@ def deploy(
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype {dtype}: wanted torch.float32, bfloat16 or float16")
     model = copy.deepcopy(model).eval().requires_grad_(False)
-    on_cpu = next(model.parameters(), torch.empty(0)).device.type == "cpu"
-    # a compiler joins what it likes; in other types a sum of two parts costs what it saves
-    splits_pairs = on_cpu and dtype == torch.float32 and not compiled
-    fusion = PackedFusion(dtype, splits_pairs, label_map_by_strips if on_cpu else label_map)
     # a clockwork holds the model whose layers it runs
     networks = model if isinstance(model, DeepFeatureFlow) else model.model
-    for part in ("feature_network", "flow_network", "tail"):
+    fusion = _fusion(networks, dtype, compiled)
+    for part in ("feature_network", "tail"):
         setattr(networks, part, _part(getattr(networks, part), fusion))
-    for parts in (networks.heads, networks.scale_layers):
-        for name, child in list(parts.named_children()):
-            parts.register_module(name, _part(child, fusion))
-    networks.warp_method = "gather" if on_cpu else "grid_sample"
+    _rewrite_children(networks.heads, fusion)
+    _rewrite_flow(networks, fusion)
     if compiled:
         model.feature_network = Compiled(model.feature_network)
         model.flow_network = Compiled(model.flow_network)
     return model
+
+
+def deploy_flow(model: DeepFeatureFlow) -> None:
+    """Rewrites what propagates in a model, in place and in float32; its other parts stay."""
+    _rewrite_flow(model, _fusion(model, torch.float32, False))
+
+
+def _fusion(model: DeepFeatureFlow, dtype: torch.dtype, compiled: bool) -> PackedFusion:
+    on_cpu = _on_cpu(model)
+    # a compiler joins what it likes; in other types a sum of two parts costs what it saves
+    splits_pairs = on_cpu and dtype == torch.float32 and not compiled
+    return PackedFusion(dtype, splits_pairs, label_map_by_strips if on_cpu else label_map)
+
+
+def _on_cpu(model: nn.Module) -> bool:
+    return next(model.parameters(), torch.empty(0)).device.type == "cpu"
+
+
+def _rewrite_flow(model: DeepFeatureFlow, fusion: PackedFusion) -> None:
+    model.warp_method = "gather" if _on_cpu(model) else "grid_sample"
+    model.flow_network = _part(model.flow_network, fusion)
+    _rewrite_children(model.scale_layers, fusion)
+
+
+def _rewrite_children(parts: nn.Module, fusion: PackedFusion) -> None:
+    for name, child in list(parts.named_children()):
+        parts.register_module(name, _part(child, fusion))
 
 
 class Compiled(nn.Module):

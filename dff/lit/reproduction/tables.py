@@ -173,7 +173,9 @@ def flop_table(base: dict[str, Any], size: tuple[int, int]) -> str:
     ratio = one_over_r(features, flow, channels, size)
     if ratio is not None:
         where = f"{size[0]}x{size[1]}, {channels} channels"
-        lines.append([TITLES[features], TITLES.get(flow, flow), where, f"{ratio:.2f}", "-"])
+        lines.append(
+            [TITLES.get(features, features), TITLES.get(flow, flow), where, f"{ratio:.2f}", "-"]
+        )
     return markdown(["feature network", "flow network", "frame", "ratio", "paper"], lines)
 
 

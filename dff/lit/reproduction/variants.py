@@ -173,7 +173,7 @@ def network_pair(
     own = base["model"]["init_args"]
     same = own["feature_network"] == features
     is_config = same and own["flow_network"] == flow
-    title = f"{TITLES[features]}, {TITLES[flow]}"
+    title = f"{TITLES.get(features, features)}, {TITLES[flow]}"
     if is_config and trained_flow == "pretrained":
         return replace(DFF, title=title)
     model: dict[str, Any] = {"feature_network": features, "flow_network": flow}

@@ -72,9 +72,7 @@ class SegmentationHead(nn.Module):
             Mean over the pixels of the features of the divergence KL(own || propagated) between
             the probabilities of the classes, a scalar.
         """
-        wanted: Tensor = self(own.detach()).float().log_softmax(1)
-        found: Tensor = self(features).float().log_softmax(1)
-        return (wanted.exp() * (wanted - found)).sum(1).mean()
+        return divergence(self(features), self(own.detach()))
 
     def confidence(self, features: Tensor) -> Tensor:
         """Mean probability of the classes that win, (B,): how sure the head is of its labels."""
@@ -89,6 +87,20 @@ class SegmentationHead(nn.Module):
         The size of the frames that the networks saw makes no difference here.
         """
         return self.label_map(self(features).float(), size)
+
+
+def divergence(scores: Tensor, wanted: Tensor) -> Tensor:
+    """KL(wanted || found) of the probabilities of the classes, a scalar.
+
+    Args:
+        scores: Found, (B, K, h, w), before the softmax.
+        wanted: Likewise.
+
+    Returns:
+        The mean over all pixels.
+    """
+    truth, found = wanted.float().log_softmax(1), scores.float().log_softmax(1)
+    return (truth.exp() * (truth - found)).sum(1).mean()
 
 
 def label_map(scores: Tensor, size: tuple[int, int]) -> Tensor:

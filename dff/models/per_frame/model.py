@@ -1,6 +1,6 @@
 """What a per-frame model must offer, and how it becomes Deep Feature Flow without training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dff.models.contracts import Features
 from dff.models.dff import DeepFeatureFlow, levels_of
+from dff.models.heads.segmentation import divergence
 from dff.models.warp import Stride
 
 Kind = Literal["labels", "boxes"]
@@ -19,7 +20,8 @@ class PerFrameModel(Protocol):
 
     `names`: of its classes, empty where they are not known. `kind`: see `Kind`. A model that
     resizes images itself may have `strides_for(size, levels)`: the strides (of rows, of columns) of
-    levels of these sizes, in pixels of an image of this size.
+    levels of these sizes, in pixels of an image of this size. One that finds labels may have
+    `scores(features, size)`, the scores of the classes (B, K, H, W), to learn from.
     """
 
     kind: Kind
@@ -104,6 +106,19 @@ class DecodedByModel(nn.Module):
                 "labels (B, H, W), or of detections (B, D, 6)"
             )
         return found
+
+    @property
+    def disagreement(self) -> Callable[[Features, Features], Tensor] | None:
+        """As that of `SegmentationHead`; None where the model tells no scores of classes."""
+        model = self._model[0]
+        scores = getattr(model, "scores", None)
+        return None if model.kind != "labels" or scores is None else self._divergence
+
+    def _divergence(self, features: Features, own: Features) -> Tensor:
+        scores: Any = self._model[0].scores  # type: ignore[attr-defined]
+        first = levels_of(own)[0]
+        size = (first.shape[-2], first.shape[-1])
+        return divergence(scores(features, size), scores(own, size))
 
 
 def as_deep_feature_flow(

@@ -33,7 +33,7 @@ def per_frame_model(spec: str, weights: Path | None = None, random: bool = False
         ValueError: There is no such model, or it has not what it needs.
     """
     kind, _, name = spec.partition(":")
-    if kind not in ("torchvision", "transformers", "module") or not name:
+    if not is_per_frame_name(spec) or not name:
         raise ValueError(f"model {spec!r}: wanted {FORMS}")
     if weights is not None and kind != "torchvision":
         raise ValueError(
@@ -46,11 +46,16 @@ def per_frame_model(spec: str, weights: Path | None = None, random: bool = False
     return _own(name)
 
 
+def is_per_frame_name(text: str) -> bool:
+    """Whether a text names a per-frame model, and not a file."""
+    return text.partition(":")[0] in ("torchvision", "transformers", "module") and ":" in text
+
+
 class OwnModel(nn.Module):
     """A model of somebody's own, from a factory.
 
     Args:
-        model: Has `encode` and `decode`; may have `names` and `kind`.
+        model: Has `encode` and `decode`; may have `names`, `kind` and `scores`.
         spec: What it is called in messages.
     """
 
@@ -61,6 +66,8 @@ class OwnModel(nn.Module):
         self.names: Sequence[str] = list(getattr(model, "names", []))
         if hasattr(model, "strides_for"):
             self.strides_for = lambda size, _: model.strides_for(size)
+        if hasattr(model, "scores"):
+            self.scores = model.scores
 
     def encode(self, image: Any) -> Any:
         """As the model."""

@@ -100,22 +100,27 @@ class TorchvisionModel(nn.Module):
             for h, w in levels
         ]
 
+    def scores(self, features: Features, size: tuple[int, int]) -> Tensor:
+        """Scores of the classes (B, K, H, W) of images of `size`; of a model that finds labels."""
+        scores: Tensor = self._second_half(features, size)["out"]
+        return scores
+
     def decode(self, features: Features, size: tuple[int, int], frame: tuple[int, int]) -> Tensor:
         """The rest of the model; see `PerFrameModel`."""
+        if self.kind == "labels":
+            return self.scores(features, size).argmax(1).to(torch.uint8)
+        found = self._second_half(features, frame)
+        rows = [_rows(one, size, frame) for one in found]
+        most = max(1, *(len(row) for row in rows))
+        return torch.stack([F.pad(row, (0, 0, 0, most - len(row)), value=-1.0) for row in rows])
+
+    def _second_half(self, features: Features, size: tuple[int, int]) -> Any:
         levels = levels_of(features)
         self._given.features = (
             levels[0] if self._keys is None else dict(zip(self._keys, levels, strict=True))
         )
-        count, like = len(levels[0]), levels[0]
-        if self.kind == "labels":
-            scores = self.model(like.new_zeros((count, 3, *size), dtype=torch.float32))["out"]
-            labels: Tensor = scores.argmax(1).to(torch.uint8)
-            return labels
-        blank = [like.new_zeros((3, *frame), dtype=torch.float32) for _ in range(count)]
-        found = self.model(blank)
-        rows = [_rows(one, size, frame) for one in found]
-        most = max(1, *(len(row) for row in rows))
-        return torch.stack([F.pad(row, (0, 0, 0, most - len(row)), value=-1.0) for row in rows])
+        blank = levels[0].new_zeros((len(levels[0]), 3, *size), dtype=torch.float32)
+        return self.model(list(blank) if self.kind == "boxes" else blank)
 
 
 def _rows(found: dict[str, Tensor], size: tuple[int, int], frame: tuple[int, int]) -> Tensor:

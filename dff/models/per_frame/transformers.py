@@ -65,12 +65,14 @@ class TransformersModel(nn.Module):
             for h, w in levels
         ]
 
+    def scores(self, features: Features, size: tuple[int, int]) -> Tensor:
+        """Scores of the classes (B, K, H, W) of images of `size`."""
+        scores = self.model.decode_head(levels_of(features))
+        return F.interpolate(scores.float(), size=size, mode="bilinear", align_corners=False)
+
     def decode(self, features: Features, size: tuple[int, int], frame: tuple[int, int]) -> Tensor:
         """The decode head, and labels at the size of the images; see `PerFrameModel`."""
-        scores = self.model.decode_head(levels_of(features))
-        scores = F.interpolate(scores.float(), size=size, mode="bilinear", align_corners=False)
-        labels: Tensor = scores.argmax(1).to(torch.uint8)
-        return labels
+        return self.scores(features, size).argmax(1).to(torch.uint8)
 
 
 def _encoder(name: str, model: Any) -> str:

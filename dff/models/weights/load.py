@@ -122,6 +122,26 @@ def load_heads(heads: nn.ModuleDict, source: str | Path) -> list[str]:
     return taken
 
 
+def load_scale_layers(layers: nn.ModuleList, source: str | Path) -> bool:
+    """Sets the scale layers of a model from a file that holds all of them in their shapes.
+
+    Args:
+        layers: Of a DeepFeatureFlow.
+        source: As for `load_weights`.
+
+    Returns:
+        Whether they were set; otherwise they stay as they are.
+    """
+    state, mark = read_weights(source)[0], "scale_layers."
+    found = {key.partition(mark)[2]: value for key, value in state.items() if mark in key}
+    own = layers.state_dict()
+    fits = found.keys() == own.keys() and all(found[k].shape == v.shape for k, v in own.items())
+    if fits:
+        check_finite({f"{mark}{key}": value for key, value in found.items()}, source)
+        layers.load_state_dict(found)
+    return fits
+
+
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], list[str], str]:
     """Tensors of a file by our names, the names left over, and `"official"` or `"file"`.
 

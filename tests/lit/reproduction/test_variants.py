@@ -6,6 +6,7 @@ import pytest
 from small import SETTINGS as BASE
 
 from dff.lit.module import LitDFF
+from dff.lit.reproduction.choice import choose
 from dff.lit.reproduction.variants import (
     DFF,
     FRAME,
@@ -102,6 +103,14 @@ def test_pairs_of_networks():
     assert network_pair(BASE, "resnet34", "flownet", "pretrained").name == (
         "resnet34_flownet_pretrained"
     )
+
+
+def test_a_feature_network_of_timm_is_varied_like_those_of_the_paper():
+    base = copy.deepcopy(BASE)
+    base["model"]["init_args"]["feature_network"] = "timm:tf_efficientnet_lite0"
+    sections = choose(["4", "fig3"], base, None, [], True)
+    assert [v.title for v in sections["fig3"]][1] == "timm:tf_efficientnet_lite0, FlowNet Half"
+    assert {v.name for v in TABLE_4} == {v.name for v in sections["4"]}
 
 
 def test_weights_follow_the_feature_network_or_are_refused():
