@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from dff.models.names import FeatureNetworkName, FlowName, TaskLayers, TaskName
+from dff.models.names import FeatureNetworkName, FlowFrom, FlowName, TaskLayers, TaskName
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
         {"feature_network": args.feature_network, "feature_channels": args.feature_channels}
     )
     tasks = list(tasks_of({"heads": {args.task: 1.0}}).values())
-    plain = build.deep_feature_flow(features, args.flow_network, tasks, args.task_layers).eval()
+    plain = build.deep_feature_flow(
+        features, args.flow_network, tasks, args.task_layers, args.flow_from
+    ).eval()
     tell("counting FLOPs")
     cost = complexity(plain, tuple(args.size))
     dtype = getattr(torch, PRECISIONS[args.precision])
@@ -113,6 +115,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     networks = ", ".join(get_args(FeatureNetworkName))
     parser.add_argument("--feature_network", default="resnet101", help=f"{networks}, or timm:NAME")
     parser.add_argument("--flow_network", choices=get_args(FlowName), default="flownet")
+    parser.add_argument("--flow_from", choices=get_args(FlowFrom), default="key")
     parser.add_argument("--feature_channels", type=int, default=1024)
     parser.add_argument("--task", choices=get_args(TaskName), default="segmentation")
     parser.add_argument("--task_layers", type=int, choices=get_args(TaskLayers), default=1)

@@ -14,7 +14,7 @@ from dff.lit.checkpoints import load_model
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.evaluation.validation import evaluate
-from dff.models.build import ClassicalFlowName
+from dff.models.names import FlowFrom, ReadyFlowName
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,8 +23,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("checkpoint", type=str, help="a checkpoint that dff fit wrote")
     parser.add_argument(
         "--flow_network",
-        choices=get_args(ClassicalFlowName),
-        help="a classical flow in place of the model's flow network",
+        choices=get_args(ReadyFlowName),
+        help="one that needs no training, in place of the model's flow network",
+    )
+    parser.add_argument(
+        "--flow_from",
+        choices=get_args(FlowFrom),
+        help="how the flow to a key frame is found, where not as in training: from the key frame, "
+        "from neighbour to neighbour, or from the key frame moved to where the frame before saw it",
     )
     parser.add_subclass_arguments(PairData, "data", default={"class_path": "Streets"})
     parser.add_argument("--key_durations", type=list[int], default=[1, 2, 5, 10])
@@ -36,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--precision", type=str, default="32-true")
     args = parser.parse_args(arguments)
     usable_precision(args.precision, args.accelerator)
-    module = load_model(args.checkpoint, args.flow_network)
+    module = load_model(args.checkpoint, args.flow_network, flow_from=args.flow_from)
     data = parser.instantiate(args).data
     predictor = VideoPredictor(args.key_durations, args.ablations, seconds=5)
     evaluate(

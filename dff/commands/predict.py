@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from dff.models.names import ClassicalFlowName, FlowName
+from dff.models.names import FlowFrom, FlowName, ReadyFlowName
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,10 +45,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--flow_network",
         choices=get_args(FlowName),
-        help="a classical flow in place of the model's flow network; with --model dis_fast if left "
-        "out, or a flow network with --flow_weights",
+        help="a classical flow, or light, in place of the model's flow network; with --model "
+        "dis_fast if left out, or any flow network with --flow_weights",
     )
     parser.add_argument("--flow_weights", type=Path, help="with --model, of its flow network")
+    parser.add_argument(
+        "--flow_from",
+        choices=get_args(FlowFrom),
+        help="how the flow to a key frame is found, where not as in training: from the key frame, "
+        "from neighbour to neighbour, or from the key frame moved to where the frame before saw it",
+    )
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
     parser.add_argument(
         "--max_side",
@@ -90,10 +96,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 "--weights, --flow_weights and --random_weights go with --model; a checkpoint has "
                 "its own"
             )
-        if args.flow_network not in (None, *get_args(ClassicalFlowName)):
+        if args.flow_network not in (None, *get_args(ReadyFlowName)):
             parser.error(
                 f"--flow_network {args.flow_network} without --model: a checkpoint has its own "
-                "flow network, and only a classical flow takes its place"
+                f"flow network, and only {', '.join(get_args(ReadyFlowName))} take its place"
             )
         if not args.inputs:
             parser.error(f"no video after the checkpoint {args.checkpoint}")

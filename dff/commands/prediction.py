@@ -24,6 +24,7 @@ from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.models.contracts import Task
 from dff.models.schedule import FixedSchedule
+from dff.models.weights.load import SHIPPED
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -79,6 +80,7 @@ def load_trained(args: argparse.Namespace, device: torch.device) -> Model:
         dtype=dtype_of(args.precision),
         compiled=args.compile,
         flow_network=args.flow_network,
+        flow_from=args.flow_from,
     )
 
 
@@ -90,6 +92,7 @@ def load_per_frame_model(args: argparse.Namespace, device: torch.device) -> Mode
         random=args.random_weights,
         flow_network=args.flow_network,
         flow_weights=args.flow_weights,
+        flow_from=args.flow_from,
         device=device,
     )
 
@@ -126,6 +129,7 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
         **_model_settings(args),
         "key_duration": args.key_duration,
         "flow_network": args.flow_network,
+        "flow_from": args.flow_from,
         "short_side": args.short_side,
         "max_side": args.max_side,
         "precision": args.precision,
@@ -142,8 +146,8 @@ def _model_settings(args: argparse.Namespace) -> dict[str, str | None]:
 
 
 def _digest(file: str | Path | None) -> str | None:
-    if file is None:
-        return None
+    if file is None or str(file) in SHIPPED:
+        return None if file is None else str(file)
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 

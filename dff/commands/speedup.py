@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
-from dff.models.names import FlowName
+from dff.models.names import FlowFrom, FlowName
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         random=args.random_weights,
         flow_network=args.flow_network,
         flow_weights=args.flow_weights,
+        flow_from=args.flow_from,
         device=device,
     )
     found, halves = [], []
@@ -80,12 +81,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--flow_network",
         choices=get_args(FlowName),
         default="dis_fast",
-        help="a classical flow (dis_fast), or a flow network with --flow_weights",
+        help="a classical flow (dis_fast), light, or any flow network with --flow_weights",
     )
     parser.add_argument(
         "--flow_weights",
         type=Path,
         help="of a flow network, such as a checkpoint of dff fit --config distill",
+    )
+    parser.add_argument(
+        "--flow_from",
+        choices=get_args(FlowFrom),
+        default="key",
+        help="how the flow to a key frame is found: from the key frame, from neighbour to "
+        "neighbour, or from the key frame moved to where the frame before saw it",
     )
     parser.add_argument(
         "--key_durations", type=int, nargs="+", default=[1, 2, 3, 5, 10], metavar="L"

@@ -11,8 +11,16 @@ from torch.utils.data import default_collate
 from dff.data.samples import IGNORED, Pair
 from dff.data.transforms.windows import PADDING_COLOUR
 
-_FRAMES = ("key", "current")
-_PLANES = {"key": 0, "current": 0, "mask": IGNORED, "flow": 0, "flow_known": 0, "occluded": 0}
+_FRAMES = ("key", "current", "previous")
+_PLANES = {
+    "key": 0,
+    "current": 0,
+    "previous": 0,
+    "mask": IGNORED,
+    "flow": 0,
+    "flow_known": 0,
+    "occluded": 0,
+}
 """What each kind of planes (..., H, W) is padded with; the frames get a colour after that."""
 _ROWS = {"boxes": 0, "frame_boxes": 0, "box_labels": -1, "tracks": -1, "motion": math.nan}
 """What each kind of rows (N, ...) is padded with."""
@@ -37,11 +45,12 @@ def collate(pairs: Sequence[Pair]) -> Pair:
         for pair, tensor in zip(padded, tensors, strict=True):
             if list(tensor.shape) != wanted:
                 pair[name] = _pad(name, tensor, wanted)
+    frames = [name for name in _FRAMES if name in padded[0]]
     for pair in padded:
-        pair |= {name: pair[name].permute(1, 2, 0) for name in _FRAMES}
+        pair |= {name: pair[name].permute(1, 2, 0) for name in frames}
     batch = default_collate(padded)
     # in memory the channels stay last, as they were read, and as convolutions like them
-    return batch | {name: batch[name].permute(0, 3, 1, 2) for name in _FRAMES}
+    return batch | {name: batch[name].permute(0, 3, 1, 2) for name in frames}
 
 
 def _pad(name: str, tensor: Tensor, wanted: list[int]) -> Tensor:

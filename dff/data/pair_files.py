@@ -75,6 +75,29 @@ def read_pair(
     return arrays
 
 
+def read_previous(snippet: Snippet, current: int, gap: int, arrays: Arrays) -> np.ndarray:
+    """The frame before the current one of a pair; the key frame where it is that one, or missing.
+
+    Args:
+        snippet: Of the pair.
+        current: Number of its current frame.
+        gap: Frames from the key frame to it.
+        arrays: What `read_pair` gave.
+
+    Raises:
+        SampleError: The frame is damaged, or has another size.
+    """
+    if gap < 2 or current - 1 not in snippet.frames:
+        return arrays["key"]
+    (frame,) = read_frames(snippet, [current - 1])
+    if frame.shape != arrays["current"].shape:
+        raise SampleError(
+            f"frames of two sizes in one snippet: {snippet.frames[current - 1]} is {_size(frame)}, "
+            f"{snippet.frames[current]} is {_size(arrays['current'])}"
+        )
+    return frame
+
+
 def read_frames(snippet: Snippet, numbers: Sequence[int]) -> list[np.ndarray]:
     """Reads frames of a snippet, each (H, W, 3) uint8 RGB.
 

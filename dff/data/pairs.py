@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dff.data.pair_files import BOXES, ReadMask, read_pair
+from dff.data.pair_files import BOXES, ReadMask, read_pair, read_previous
 from dff.data.samples import Pair, SampleError, Snippet
 from dff.data.transforms.pairs import Arrays
 
@@ -33,6 +33,7 @@ class TrainingPairs(Dataset[Pair]):
         skip_damaged: Whether a sample that cannot be read is replaced by the next, and counted.
         with_flow: Whether the exact flow comes along. Where it is not known, flow_known is False.
         with_boxes: Whether boxes come along; all snippets must have them.
+        with_previous: Whether the frame before the current one comes along.
         clamp_gaps: Draw among all gaps, and take the first frame of the snippet for a key frame
             that would lie before it, as the authors do: early frames have it as key more often.
 
@@ -51,6 +52,7 @@ class TrainingPairs(Dataset[Pair]):
         with_flow: bool = False,
         with_boxes: bool = False,
         clamp_gaps: bool = False,
+        with_previous: bool = False,
     ) -> None:
         if not 0 <= gaps[0] <= gaps[1]:
             raise ValueError(f"gaps {tuple(gaps)}: want smallest and largest, 0 <= s <= l")
@@ -61,6 +63,7 @@ class TrainingPairs(Dataset[Pair]):
         self.gaps, self.gap_0_share = (int(gaps[0]), int(gaps[1])), gap_0_share
         self.skip_damaged, self.with_flow = skip_damaged, with_flow
         self.with_boxes, self.clamp_gaps = with_boxes, clamp_gaps
+        self.with_previous = with_previous
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -108,6 +111,8 @@ class TrainingPairs(Dataset[Pair]):
         snippet, current = self._entry(index)
         gap = self._draw_gap(snippet, current, rng)
         arrays = read_pair(snippet, current, gap, self.read_mask, self.with_flow, self.with_boxes)
+        if self.with_previous:
+            arrays["previous"] = read_previous(snippet, current, gap, arrays)
         try:
             arrays = self.transform(arrays, int(rng.integers(2**31)))
         except SampleError as error:

@@ -182,6 +182,8 @@ class Pair(TypedDict):
     `box_labels`, `tracks`: (N,) int64, as in `Boxes`; -1 in padding.
     `motion`: (N,) float64, motion IoU of each box in evaluation, NaN where unknown and in padding.
     `frame_size`: (2,) int64, height and width of the frame on disk, in evaluation.
+    `previous`: (3, H, W), the frame before the current one, where flow is found by way of it; the
+    key frame where none lies between. `frames`: see `EvaluationIntervals`.
     """
 
     key: Tensor
@@ -201,6 +203,8 @@ class Pair(TypedDict):
     tracks: NotRequired[Tensor]
     motion: NotRequired[Tensor]
     frame_size: NotRequired[Tensor]
+    previous: NotRequired[Tensor]
+    frames: NotRequired[Tensor]
 
 
 class TimedFrame(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from dff.inference.tasks.choice import tasks_of
 from dff.models import build
 from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
+from dff.models.names import FlowFrom
 from dff.models.schedule import FixedSchedule, Schedule
 from dff.models.weights.files import check_finite, plain_names, read_torch
+from dff.models.weights.ready import ready_flow_network
 
 Source = str | Path | Iterable[np.ndarray]
 """A video file, a folder of frames or of videos, a glob; or frames (H, W, 3) uint8 RGB."""
@@ -142,6 +144,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
     flow_network: str | None = None,
+    flow_from: FlowFrom | None = None,
     tasks: Sequence[Task] = (),
 ) -> Model:
     """A trained model from a checkpoint, ready for videos; nothing in the file is executed.
@@ -151,7 +154,9 @@ def load(
         device: Where it runs; None is a GPU where there is one.
         dtype: Of the convolutions: float32, bfloat16 or float16.
         compiled: Through `torch.compile`: slow at first, for long videos.
-        flow_network: A classical flow in place of the one that the model was trained with.
+        flow_network: A flow that needs no training, in place of the one that the model was trained
+            with: a classical one, or "light".
+        flow_from: How the flow to a key frame is found, where not as in training.
         tasks: Tasks of your own that the checkpoint's heads name.
 
     Raises:
@@ -175,7 +180,8 @@ def load(
     for task in found.values():
         task.load_names(checkpoint)
     if flow_network is not None:
-        networks.use_flow(classical_flow_network(flow_network))
+        networks.use_flow(ready_flow_network(flow_network))
+    networks.flow_from = flow_from or networks.flow_from
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = networks.eval().to(device).to(memory_format=torch.channels_last)
@@ -224,18 +230,3 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
         raise ValueError(f"{file} holds no weights: {cure}")
     check_finite(checkpoint["state_dict"], file)
     return {**checkpoint, "hyper_parameters": settings}
-
-
-def classical_flow_network(name: str) -> torch.nn.Module:
-    """A classical flow by its name.
-
-    Raises:
-        ValueError: It is the name of none.
-    """
-    known = get_args(build.ClassicalFlowName)
-    if name not in known:
-        raise ValueError(
-            f"flow network {name!r} in place of the trained one: wanted one that has nothing to "
-            f"learn, {', '.join(known)}"
-        )
-    return build.flow_network(cast(build.ClassicalFlowName, name))

@@ -14,10 +14,11 @@ from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
-from dff.models.names import ClassicalFlowName, FlowName
+from dff.models.names import ClassicalFlowName, FlowFrom, FlowName
 from dff.models.per_frame.model import PerFrameModel, as_deep_feature_flow
 from dff.models.per_frame.named import per_frame_model
 from dff.models.weights.load import load_scale_layers, load_weights
+from dff.models.weights.ready import shipped_weights
 
 TRIAL = (256, 320)
 """Size of the image that a model is tried on."""
@@ -29,7 +30,8 @@ def load_per_frame(
     weights: Path | None = None,
     random: bool = False,
     flow_network: FlowName = "dis_fast",
-    flow_weights: Path | None = None,
+    flow_weights: str | Path | None = None,
+    flow_from: FlowFrom | None = None,
     device: torch.device | str = "cpu",
 ) -> Model:
     """A per-frame model as it is, its first half run on key frames alone.
@@ -42,7 +44,9 @@ def load_per_frame(
         random: Random weights.
         flow_network: A classical flow, or a flow network.
         flow_weights: What a flow network has learned, and the scale field where it was trained for
-            this model: a file as for `load_weights`.
+            this model: a file as for `load_weights`. None takes those that come with the package
+            for `light`.
+        flow_from: How the flow to a key frame is found; None is "key".
         device: Where it runs.
 
     Raises:
@@ -52,16 +56,18 @@ def load_per_frame(
         ValueError: There is no such model, it has not what it needs, or a flow network has learned
             nothing.
     """
+    flow_weights = flow_weights or shipped_weights(flow_network)
     if (flow_weights is None) != (flow_network in get_args(ClassicalFlowName)):
         raise ValueError(
             f"flow network {flow_network} with flow weights {flow_weights}: a classical flow "
             "(dis_fast, ...) has none, and a flow network needs those that it was trained to, "
-            "such as a checkpoint of dff fit --config distill"
+            "such as a checkpoint of dff fit --config distill; those of light come with dff"
         )
     networks, task = per_frame_networks(spec, weights, random, flow_network, device)
     if flow_weights is not None:
         load_weights(networks.flow_network, flow_weights)
         load_scale_layers(networks.scale_layers, flow_weights)
+    networks.flow_from = flow_from or networks.flow_from
     networks.eval().requires_grad_(False)
     deploy_flow(networks)
     return Model(networks, {task.name: task}, device)

@@ -5,15 +5,16 @@ baseline is key duration 1. What is kept between frames is a value that the call
 needs a reset and two videos cannot mix.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dff.inference.evidence import LastKey, plan, plans_ahead, served_frames
-from dff.models.contracts import Features, PreparedKey
-from dff.models.dff import DeepFeatureFlow, Propagation, levels_of, on_levels
+from dff.models.contracts import Features, Flow, PreparedKey
+from dff.models.dff import DeepFeatureFlow, Propagation, levels_of, on_levels, repeated
+from dff.models.flow.from_previous import Trail, compose
 from dff.models.schedule import FixedSchedule, Schedule
 
 Predictions = dict[str, Tensor]
@@ -31,11 +32,21 @@ class KeyFrame:
         frame: (1, 3, H, W).
         features: Of it.
         index: Its number in its video.
+        before: Of the last frame after it, where the model finds flow by way of that.
     """
 
-    def __init__(self, frame: Tensor, features: Features, index: int = 0) -> None:
-        self.frame, self.features, self.index = frame, features, index
+    def __init__(
+        self, frame: Tensor, features: Features, index: int = 0, before: Trail | None = None
+    ) -> None:
+        self.frame, self.features, self.index, self.before = frame, features, index, before
         self._prepared: dict[int, Tensor | PreparedKey] = {}
+
+    def after(self, frames: Tensor, flow: Flow, count: int) -> "KeyFrame":
+        """The key frame as it serves what follows the first `count` (from 1) of some frames."""
+        before = Trail(frames[count - 1 : count], flow.field[count - 1 : count])
+        key = KeyFrame(self.frame, self.features, self.index, before)
+        key._prepared = self._prepared
+        return key
 
     def prepared(self, model: DeepFeatureFlow, n: int) -> Tensor | PreparedKey:
         """What `model.propagate` takes as the key frame of n frames.
@@ -52,7 +63,7 @@ class KeyFrame:
 
     def repeated(self, n: int) -> Features:
         """The features n times, without a copy."""
-        return on_levels(lambda level: level.expand(n, -1, -1, -1), self.features)
+        return repeated(self.features, n)
 
 
 class Recognized(NamedTuple):
@@ -108,6 +119,66 @@ def recognize(
     n = len(frames)
     features = model.propagate(key.repeated(n), key.prepared(model, n), frames, mode)
     return _predict(model, features, frames, size)
+
+
+def find_flows(model: DeepFeatureFlow, key: KeyFrame, frames: Tensor) -> Flow:
+    """The flow of consecutive frames (n, 3, H, W) to their key frame.
+
+    They follow the frame that the key frame was last used for. Where the model finds flow from the
+    key frame, or from neighbour to neighbour, it is found for all of them at once.
+    """
+    if model.flow_from == "key":
+        return model.find_flow(key.prepared(model, len(frames)), frames)
+    if model.flow_from == "chain":
+        first = key.frame if key.before is None else key.before.frame
+        neighbours = model.find_flow(torch.cat((first, frames[:-1])), frames)
+        field, fields = None if key.before is None else key.before.field, []
+        for row in neighbours.field.split(1):
+            if field is None:
+                field = row
+            else:
+                field = compose(row, field, model.flow_stride, model.warp_method)
+            fields.append(field)
+        return neighbours._replace(field=torch.cat(fields))
+    flows: list[Flow] = []
+    for frame in frames.split(1):
+        if key.before is None:
+            flows.append(model.find_flow(key.prepared(model, 1), frame))
+        else:
+            flows.append(model.find_flow(key.frame, frame, key.before))
+        key = key.after(frame, flows[-1], 1)
+    return joined_flows(flows)
+
+
+def encode_keys(model: DeepFeatureFlow, batch: Mapping[str, Tensor]) -> Features:
+    """Features of the key frames of a batch of pairs; see `flow_of_pairs`."""
+    if "frames" not in batch:
+        return model.encode(batch["key"])
+    return repeated(model.encode(batch["frames"][:1]), len(batch["gap"]))
+
+
+def flow_of_pairs(model: DeepFeatureFlow, batch: Mapping[str, Tensor]) -> Flow:
+    """The flow from current to key frame of each pair of a batch; it means nothing at gap 0.
+
+    Args:
+        model: In eval mode.
+        batch: With `key`, `current` and `gap`; where it has `frames` (see `EvaluationIntervals`),
+            all pairs have one key frame, and flow is found by way of all frames between.
+    """
+    frames = batch.get("frames")
+    if frames is None or len(frames) == 1:
+        return model.find_flow(batch["key"], batch["current"])
+    flow = find_flows(model, KeyFrame(frames[:1], ()), frames[1:])
+    rows = (batch["gap"] - 1).clamp(min=0)
+    context = None if flow.context is None else flow.context[rows]
+    return flow._replace(field=flow.field[rows], context=context)
+
+
+def joined_flows(flows: Sequence[Flow]) -> Flow:
+    """The flow of several frames in one batch."""
+    contexts = [flow.context for flow in flows if flow.context is not None]
+    context = torch.cat(contexts) if contexts else None
+    return flows[0]._replace(field=torch.cat([flow.field for flow in flows]), context=context)
 
 
 class _Part(NamedTuple):
@@ -166,8 +237,10 @@ def _planned(
         assert key is not None  # the first frame of a video is one
         served = frames[first:end]
         for some in served.split(batch_size(served)) if first < end else ():
-            flow = model.find_flow(key.prepared(model, len(some)), some)
-            yield _Part(some, model.carry(key.repeated(len(some)), flow), key, False)
+            flow = find_flows(model, key, some)
+            features = model.carry(key.repeated(len(some)), flow)
+            key = key.after(some, flow, len(some))
+            yield _Part(some, features, key, False)
 
 
 def _looking_ahead(
@@ -183,11 +256,12 @@ def _looking_ahead(
             done += 1
             continue
         some = rest[: batch_size(rest)]
-        flow = model.find_flow(key.prepared(model, len(some)), some)
+        flow = find_flows(model, key, some)
         features = model.carry(key.repeated(len(some)), flow)
         sure = model.confidence(features) if "confidence" in schedule.wants else None
         served = served_frames(schedule, model, some, start + done, key.as_last(), flow, sure)
         if served:
+            key = key.after(some, flow, served)
             yield _Part(some[:served], _first_rows(features, served), key, False)
         done += served
         if served < len(some):

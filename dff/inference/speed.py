@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from dff.inference.recognizer import (
+    KeyFrame,
     batch_size,
     encode_key_frame,
+    find_flows,
     recognize,
     recognize_interval,
     size_of,
@@ -187,9 +189,19 @@ def _time_interval(model: DeepFeatureFlow, frames: Sequence[Tensor]) -> tuple[fl
     key, _ = encode_key_frame(model, frames[0])
     middle = _now(frames[0].device)
     for frame in frames[1:]:
-        recognize(model, key, frame)
+        key = _recognized(model, key, frame)
         _synchronize(frame.device)
     return middle - start, _now(frames[0].device) - middle
+
+
+def _recognized(model: DeepFeatureFlow, key: KeyFrame, frame: Tensor) -> KeyFrame:
+    """Recognises a frame; the key frame as it serves the next one."""
+    if getattr(model, "flow_from", "key") == "key":  # a clockwork has no flow
+        recognize(model, key, frame)
+        return key
+    flow = find_flows(model, key, frame)
+    model.predict(model.carry(key.features, flow), size_of(frame))
+    return key.after(frame, flow, 1)
 
 
 def _summary(key_duration: int, rounds: list[list[tuple[float, float]]]) -> Speed:

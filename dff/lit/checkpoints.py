@@ -5,11 +5,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dff.inference.model import classical_flow_network, read_checkpoint
+from dff.inference.model import read_checkpoint
 from dff.lit.module import LitDFF
 from dff.models import build
+from dff.models.names import FlowFrom, ReadyFlowName
 from dff.models.weights.files import check_finite, read_torch
 from dff.models.weights.load import WeightReport, load_weights
+from dff.models.weights.ready import ready_flow_network
 
 
 def last_checkpoint(run: str | Path) -> Path:
@@ -29,23 +31,26 @@ def last_checkpoint(run: str | Path) -> Path:
 
 def load_model(
     file: str | Path,
-    flow_network: build.ClassicalFlowName | None = None,
+    flow_network: ReadyFlowName | None = None,
     kind: type[LitDFF] = LitDFF,
+    flow_from: FlowFrom | None = None,
 ) -> LitDFF:
     """A trained model with the settings it was trained with; nothing in the file is executed.
 
     Args:
         file: The checkpoint.
-        flow_network: A classical flow in place of the one that the model was trained with, as the
-            paper's SFF has it in a per-frame network; None leaves the model as it is.
+        flow_network: A flow that needs no training in place of the one that the model was trained
+            with, as the paper's SFF has a classical one in a per-frame network; None leaves the
+            model as it is.
         kind: A subclass that has tasks of its own, where the model has.
+        flow_from: How the flow to a key frame is found, where not as in training.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no checkpoint of LitDFF, its weights are not finite, or the flow is
-            no classical one.
+        ValueError: The file is no checkpoint of LitDFF, its weights are not finite, or the flow
+            needs training.
     """
-    flow = None if flow_network is None else classical_flow_network(flow_network)
+    flow = None if flow_network is None else ready_flow_network(flow_network)
     cure = "give a checkpoint that dff fit wrote for a LitDFF model"
     checkpoint = read_checkpoint(file)
     settings = checkpoint["hyper_parameters"]
@@ -62,6 +67,7 @@ def load_model(
     if flow is not None:
         module.model.use_flow(flow)
         module.hparams.flow_network = flow_network  # what is saved from here on is another model
+    module.model.flow_from = module.hparams.flow_from = flow_from or module.model.flow_from
     return module.eval()
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from dff.inference.recognizer import size_of
+from dff.inference.recognizer import encode_keys, flow_of_pairs, size_of
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import GapAccuracy, mean_of
 from dff.lit.metrics.gaps import owned_by_rank
@@ -139,7 +139,8 @@ class LitDistillation(optimizers.ClipsGradients):
         key, current = batch["key"], batch["current"]
         with torch.no_grad():
             features, own = self.model.encode(key), self.model.encode(current)
-        propagated = self.model.propagate(features, key, current)
+        before = self.model.trail(key, batch.get("previous"), batch["gap"])
+        propagated = self.model.propagate(features, key, current, before=before)
         losses = self.distances(propagated, own)
         total = torch.stack(list(losses.values())).sum()
         self.log_dict({f"train/loss_{name}": value.detach() for name, value in losses.items()})
@@ -165,7 +166,7 @@ class LitDistillation(optimizers.ClipsGradients):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Counts how far propagated results agree with the network's own, by gap."""
-        key, current = batch["key"], batch["current"]
+        current = batch["current"]
         if (batch["size"] != batch["size"][0]).any():
             raise ValueError("frames of several sizes in one batch: set --data.val_batch_size 1")
         model, size = self.model, size_of(current)
@@ -173,22 +174,25 @@ class LitDistillation(optimizers.ClipsGradients):
         targets: dict[str, Tensor] = {}
         for name, task in self.tasks.items():
             targets |= task.as_targets(own[name])
-        features = model.encode(key)
-        carried = {"agreement": model.propagate(features, key, current), "copied": features}
-        carried["before"] = self._as_before(features, key, current)
+        features = encode_keys(model, batch)
+        carried = {"agreement": self._propagated(features, batch), "copied": features}
+        carried["before"] = self._as_before(features, batch)
         kept = owned_by_rank(batch["index"], self.global_rank, self.trainer.world_size)
         for way, found in carried.items():
             counter: Any = self.accuracy[way]
             counter.update(model.predict(found, size), {**batch, **targets}, kept)
         return levels_of(features)[0].isfinite().all()
 
-    def _as_before(self, features: Features, key: Tensor, current: Tensor) -> Features:
+    def _propagated(self, features: Features, batch: dict[str, Any]) -> Features:
+        return self.model.carry(features, flow_of_pairs(self.model, batch))
+
+    def _as_before(self, features: Features, batch: dict[str, Any]) -> Features:
         model = self.model
         now = model.flow_network, model.scale_layers
-        before = self._before[0].to(key.device)
+        before = self._before[0].to(batch["key"].device)
         try:
             model.flow_network, model.scale_layers = before  # type: ignore[assignment]
-            return model.propagate(features, key, current)
+            return self._propagated(features, batch)
         finally:
             model.flow_network, model.scale_layers = now
 

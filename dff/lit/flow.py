@@ -42,7 +42,8 @@ class LitFlow(optimizers.ClipsGradients):
         flow_weights: Weights to begin with, a checkpoint or a file that `load_weights` takes; None
             stays random.
         level_weights: Weight of the mean error of each prediction layer, coarse to fine; the last
-            one is the flow that propagation uses. None takes 0.25, 0.25, 0.25, 0.5, 1.
+            one is the flow that propagation uses. None takes 0.25, 0.25, 0.25, 0.5, 1. A network
+            with fewer prediction layers takes the last of them.
         object_weight: Weight of pixels of moving things against 1 of the scene, which would
             otherwise let a network learn the camera's motion and nothing else. Other than 1, it
             wants data with labels.
@@ -75,7 +76,7 @@ class LitFlow(optimizers.ClipsGradients):
         self.level_weights = level_weights or list(LEVEL_WEIGHTS)
         if len(self.level_weights) != 5:
             raise ValueError(
-                f"level_weights has {len(self.level_weights)} numbers: wanted one for each of the "
+                f"level_weights has {len(self.level_weights)} numbers: wanted one for each of "
                 "5 prediction layers, coarse to fine"
             )
         self.flow_network = build.flow_network(flow_network)
@@ -115,7 +116,8 @@ class LitFlow(optimizers.ClipsGradients):
         loss = torch.stack(
             [
                 w * weighted_error(level, truth, weight)
-                for w, level in zip(self.level_weights, levels, strict=True)
+                # a network with fewer layers takes the weights of the finest
+                for w, level in zip(self.level_weights[-len(levels) :], levels, strict=True)
             ]
         ).sum()
         self.log("train/loss", loss, prog_bar=True)

@@ -10,6 +10,7 @@ from dff.inference.accuracy.average_precision import BoxMetric
 from dff.inference.deploy.deployment import deploy
 from dff.inference.deploy.precision import dtype_of
 from dff.inference.engine import Engine, Result
+from dff.inference.recognizer import encode_keys, flow_of_pairs
 from dff.inference.tasks.choice import DEFAULT, tasks_of
 from dff.lit.metrics.accuracy import GapAccuracy, mean_of, truth_size
 from dff.lit.metrics.gaps import owned_by_rank
@@ -17,7 +18,7 @@ from dff.lit.optimization import optimizers
 from dff.models import build
 from dff.models.backbones.timm import TimmFeatures
 from dff.models.contracts import Task
-from dff.models.dff import DeepFeatureFlow
+from dff.models.dff import DeepFeatureFlow, chosen_rows
 from dff.models.weights.files import plain_names
 from dff.models.weights.load import load_heads, load_weights
 from dff.models.weights.pretrained import load_feature_network
@@ -48,6 +49,9 @@ class LitDFF(optimizers.ClipsGradients):
         flow_weights: Pre-trained flow network: a checkpoint of LitFlow, or a file that
             `load_weights` takes; None stays random. The scale layers always start at weights 0,
             bias 1.
+        flow_from: How the flow to a key frame is found: from the "key" frame alone, as the paper;
+            from neighbour to neighbour ("chain"); or from the key frame moved to where the frame
+            before saw it ("warm").
         optimizer: "sgd" or "adam" with `milestones`, or "adamw" with one cycle.
         lr: Learning rate.
         momentum: Of SGD.
@@ -76,6 +80,7 @@ class LitDFF(optimizers.ClipsGradients):
         normalization: Literal["official", "torchvision"] = "official",
         weights: str | None = None,
         flow_weights: str | None = None,
+        flow_from: build.FlowFrom = "key",
         optimizer: optimizers.OptimizerName = "sgd",
         lr: float = 1e-3,
         momentum: float = 0.9,
@@ -94,7 +99,7 @@ class LitDFF(optimizers.ClipsGradients):
         # from a checkpoint, or reloads one, has no need of the file.
         self._features = [features] if weights else []
         tasks = list(self.tasks.values())
-        self.model = build.deep_feature_flow(features, flow_network, tasks, task_layers)
+        self.model = build.deep_feature_flow(features, flow_network, tasks, task_layers, flow_from)
         # bf16 on a CPU, and tensor cores, are fast in this layout alone; frames come in it too.
         self.model.to(memory_format=torch.channels_last)
         self._engine: list[Engine] = []  # in a list, so that no checkpoint holds its model
@@ -161,7 +166,8 @@ class LitDFF(optimizers.ClipsGradients):
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """The weighted sum of the heads' losses on the current frames of the pairs."""
         self._check_targets(batch)
-        features = self.model(batch["key"], batch["current"], batch["gap"])
+        previous = batch.get("previous")
+        features = self.model(batch["key"], batch["current"], batch["gap"], previous=previous)
         losses = self.model.losses(features, batch)
         weighted = [
             self.loss_weights[head] * part
@@ -184,7 +190,12 @@ class LitDFF(optimizers.ClipsGradients):
             Whether all features are finite, a scalar.
         """
         self._check_targets(batch)
-        features = self.model(batch["key"], batch["current"], batch["gap"])
+        if "frames" in batch:
+            own = encode_keys(self.model, batch)
+            carried = self.model.carry(own, flow_of_pairs(self.model, batch))
+            features = chosen_rows(batch["gap"] > 0, carried, own)
+        else:
+            features = self.model(batch["key"], batch["current"], batch["gap"])
         frame = tuple(batch["current"].shape[-2:])
         predictions = self.model.predict(features, truth_size(batch), frame)
         kept = owned_by_rank(batch["index"], self.global_rank, self.trainer.world_size)

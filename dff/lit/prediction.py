@@ -22,7 +22,7 @@ class TrainerPrediction:
 
     def __init__(self, args: argparse.Namespace, schedule: Schedule) -> None:
         self.args, self.schedule = args, schedule
-        self.module = load_model(args.checkpoint, args.flow_network)
+        self.module = load_model(args.checkpoint, args.flow_network, flow_from=args.flow_from)
         self.module.compiles = args.compile
 
     def __call__(

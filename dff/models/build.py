@@ -13,17 +13,19 @@ from dff.models.dff import DeepFeatureFlow
 from dff.models.flow.classical import DISFlow, NoFlow
 from dff.models.flow.flownet import FlowNet
 from dff.models.flow.inception import FlowNetInception
+from dff.models.flow.light import LightFlow
 from dff.models.flow.sift_flow.sift_flow import SIFTFlow
 from dff.models.names import (
     ClassicalFlowName,
     FeatureNetworkName,
+    FlowFrom,
     FlowName,
     FlowNetworkName,
     TaskLayers,
 )
 
-__all__ = ["ClassicalFlowName", "FeatureNetworkName", "FlowName", "FlowNetworkName", "TaskLayers"]
-__all__ += ["deep_feature_flow", "feature_network", "flow_network"]
+__all__ = ["ClassicalFlowName", "FeatureNetworkName", "FlowFrom", "FlowName", "FlowNetworkName"]
+__all__ += ["TaskLayers", "deep_feature_flow", "feature_network", "flow_network"]
 
 
 def feature_network(
@@ -52,8 +54,13 @@ def networks(settings: Mapping[str, Any], tasks: Sequence[Task]) -> DeepFeatureF
         settings: Of `LitDFF`, as a checkpoint has them; those that lack have its defaults.
         tasks: Of the heads.
     """
-    flow, layers = settings.get("flow_network", "flownet"), settings.get("task_layers", 1)
-    return deep_feature_flow(whole_feature_network(settings), flow, tasks, layers)
+    return deep_feature_flow(
+        whole_feature_network(settings),
+        settings.get("flow_network", "flownet"),
+        tasks,
+        settings.get("task_layers", 1),
+        settings.get("flow_from", "key"),
+    )
 
 
 def whole_feature_network(settings: Mapping[str, Any]) -> ResNet | TimmFeatures:
@@ -100,6 +107,8 @@ def flow_network(name: FlowName = "flownet") -> nn.Module:
         return kinds[kind](preset)
     if name == "flownet_inception":
         return FlowNetInception()
+    if name == "light":
+        return LightFlow()
     return FlowNet(width={"flownet": 1.0, "flownet_half": 0.5}[name])
 
 
@@ -108,6 +117,7 @@ def deep_feature_flow(
     flow: FlowName,
     tasks: Sequence[Task],
     task_layers: TaskLayers = 1,
+    flow_from: FlowFrom = "key",
 ) -> DeepFeatureFlow:
     """Joins a feature network, a flow network and a head for each task.
 
@@ -118,6 +128,7 @@ def deep_feature_flow(
         task_layers: Learnable layers left to the task networks (Table 5): 1 is each head's own
             layer alone; 5, 12, 21 take the last layers of the feature network too; 0 propagates
             the scores of a task that can be cut there.
+        flow_from: How the flow to a key frame is found.
 
     Raises:
         ValueError: `task_layers` is 0, and the tasks are others than one that can be cut.
@@ -132,14 +143,15 @@ def deep_feature_flow(
             )
         scores, head, number = parts
         front = Layers({"0": features, "1": scores}, number, features.strides)
-        return DeepFeatureFlow(front, flow_network(flow), {tasks[0].name: head})
+        heads = {tasks[0].name: head}
+        return DeepFeatureFlow(front, flow_network(flow), heads, flow_from=flow_from)
     heads = {task.name: task.head(features.channels, features.strides) for task in tasks}
     if task_layers == 1:
-        return DeepFeatureFlow(features, flow_network(flow), heads)
+        return DeepFeatureFlow(features, flow_network(flow), heads, flow_from=flow_from)
     if not isinstance(features, ResNet):
         raise ValueError(
             f"task_layers {task_layers} cuts a ResNet of the paper (its Table 5), and the feature "
             f"network is {TIMM}{features.name}: take task_layers 1 or 0"
         )
     front, tail = split(features, task_layers)
-    return DeepFeatureFlow(front, flow_network(flow), heads, tail)
+    return DeepFeatureFlow(front, flow_network(flow), heads, tail, flow_from=flow_from)

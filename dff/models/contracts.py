@@ -52,8 +52,8 @@ class PreparedKey(NamedTuple):
 
     shape: torch.Size
     """Of the key frame: (B, 3, H, W)."""
-    part: Tensor
-    """(B, ., ., .)."""
+    parts: tuple[Tensor, ...]
+    """One map (B, ., ., .) or several."""
 
 
 class FlowNetwork(Protocol):

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dff.models.contracts import Features, Flow, Head, PreparedKey
+from dff.models.flow.from_previous import Trail, flow_from_previous
+from dff.models.names import FlowFrom
 from dff.models.warp import Stride, WarpMethod, flow_at_level, resample, warp
 
 Propagation = Literal["full", "no_scale", "no_flow", "copy"]
@@ -57,6 +59,7 @@ class DeepFeatureFlow(nn.Module):
         tail: Layers of the task network that all heads share (Table 5's split points); what is
             propagated is the input of this.
         warp_method: How features are sampled; training wants "grid_sample".
+        flow_from: How the flow to a key frame is found, where the frame before is known.
     """
 
     def __init__(
@@ -66,8 +69,14 @@ class DeepFeatureFlow(nn.Module):
         heads: Mapping[str, nn.Module],
         tail: nn.Module | None = None,
         warp_method: WarpMethod = "grid_sample",
+        flow_from: FlowFrom = "key",
     ) -> None:
         super().__init__()
+        if flow_from not in get_args(FlowFrom):
+            raise ValueError(
+                f"flow_from {flow_from!r}: wanted one of {', '.join(get_args(FlowFrom))}"
+            )
+        self.flow_from: FlowFrom = flow_from
         self.feature_network = feature_network
         self.channels, self.strides = _shape_of_levels(feature_network)
         # of a network that resizes images itself
@@ -111,6 +120,7 @@ class DeepFeatureFlow(nn.Module):
         key: Tensor | PreparedKey,
         current: Tensor,
         mode: Propagation = "full",
+        before: Trail | None = None,
     ) -> Features:
         """The cheap step: W(f_k, F, S), the key frame's features carried to the current frame.
 
@@ -119,17 +129,27 @@ class DeepFeatureFlow(nn.Module):
             key: Key frame, (B, 3, H, W), or what `prepare` made of it.
             current: Current frame, (B, 3, H, W).
             mode: "full" is the method; the others leave a part out, to see what it was worth.
+            before: Of the frame before, where `flow_from` takes it; `key` is then the key frame.
 
         Returns:
             Features of the current frame, in the form of the key frame's.
         """
         if mode == "copy":
             return features
-        return self.carry(features, self.find_flow(key, current), mode)
+        return self.carry(features, self.find_flow(key, current, before), mode)
 
-    def find_flow(self, key: Tensor | PreparedKey, current: Tensor) -> Flow:
+    def find_flow(
+        self, key: Tensor | PreparedKey, current: Tensor, before: Trail | None = None
+    ) -> Flow:
         """The flow from the current to the key frame; arguments as those of `propagate`."""
-        flow: Flow = self.flow_network(current, key)
+        if before is None:
+            flow: Flow = self.flow_network(current, key)
+        else:
+            assert isinstance(key, Tensor)  # it is moved, or has no part in it
+            method = self.warp_method
+            flow = flow_from_previous(
+                self.flow_network, key, current, before, self.flow_from, method
+            )
         return flow._replace(size=(current.shape[-2], current.shape[-1]))
 
     def carry(self, features: Features, flow: Flow, mode: Propagation = "full") -> Features:
@@ -163,7 +183,12 @@ class DeepFeatureFlow(nn.Module):
         return self._strides_for(flow.size)[level]
 
     def forward(
-        self, key: Tensor, current: Tensor, gap: Tensor, mode: Propagation = "full"
+        self,
+        key: Tensor,
+        current: Tensor,
+        gap: Tensor,
+        mode: Propagation = "full",
+        previous: Tensor | None = None,
     ) -> Features:
         """Features of the current frames of a batch of pairs, row by row.
 
@@ -176,9 +201,25 @@ class DeepFeatureFlow(nn.Module):
             current: (B, 3, H, W).
             gap: (B,), current index minus key index.
             mode: See `propagate`.
+            previous: The frames before the current ones, (B, 3, H, W), where `flow_from` takes
+                them. Their own flow comes from the key frame, and does not learn here.
         """
+        before = self.trail(key, previous, gap)
         features = self.encode(key)
-        return chosen_rows(gap > 0, self.propagate(features, key, current, mode), features)
+        carried = self.propagate(features, key, current, mode, before)
+        return chosen_rows(gap > 0, carried, features)
+
+    def trail(self, key: Tensor, previous: Tensor | None, gap: Tensor) -> Trail | None:
+        """What is known of the frames before those of pairs; None where `flow_from` is "key".
+
+        Arguments as those of `forward`. No gradient goes to the flow of these frames.
+        """
+        if previous is None or self.flow_from == "key":
+            return None
+        with torch.no_grad():
+            field = self.find_flow(key, previous).field
+        # the frame before a frame at gap 1 is the key frame
+        return Trail(previous, field * (gap > 1).view(-1, 1, 1, 1))
 
     def losses(
         self, features: Features, targets: Mapping[str, Tensor]
@@ -226,6 +267,11 @@ def chosen_rows(chosen: Tensor, features: Features, others: Features) -> Feature
     """Row by row of a batch, `features` where `chosen` (B,) says so, else `others`."""
     rows = chosen.view(-1, 1, 1, 1)
     return on_levels(lambda level, other: torch.where(rows, level, other), features, others)
+
+
+def repeated(features: Features, count: int) -> Features:
+    """The features of one image so many times, without a copy."""
+    return on_levels(lambda level: level.expand(count, -1, -1, -1), features)
 
 
 def levels_of(features: Features) -> tuple[Tensor, ...]:

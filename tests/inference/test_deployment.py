@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,6 +60,7 @@ def frames(height=101, width=163):
         ("flownet_half", {"depth": "resnet50", "stride_in": "second"}),
         ("flownet_half", {"batch_norm": "trained", "normalization": "torchvision"}),
         ("flownet_inception", {}),
+        ("light", {}),
         ("dis_fast", {}),
     ],
 )
@@ -95,14 +98,14 @@ def test_features_of_several_levels_are_deployed(dtype):
 
 
 @pytest.mark.parametrize("rewritten", [False, True])
-@pytest.mark.parametrize("flow", ["flownet_half", "flownet_inception"])
+@pytest.mark.parametrize("flow", ["flownet_half", "flownet_inception", "light"])
 @torch.inference_mode()
 def test_what_is_made_of_a_key_frame_serves_all_frames_after_it(flow, rewritten):
     model, (key, current) = made(flow), frames()
     deployed = deploy(model) if rewritten else model
     prepared, size = deployed.prepare(key), (7, 11)
     assert isinstance(prepared, PreparedKey) and prepared.shape == key.shape
-    before = prepared.part.clone()
+    before = copy.deepcopy(prepared.parts)
     for frame in (current, current.flip(3)):
         expected = model.flow_network(frame, key)
         for given in (prepared, key):
@@ -112,7 +115,7 @@ def test_what_is_made_of_a_key_frame_serves_all_frames_after_it(flow, rewritten)
             torch.testing.assert_close(found.context, expected.context, rtol=0, atol=1e-4)
             scale, own = deployed.scale_field(found, size), model.scale_field(expected, size)
             torch.testing.assert_close(scale, own, rtol=0, atol=1e-4)
-    assert torch.equal(prepared.part, before)
+    torch.testing.assert_close(prepared.parts, before, rtol=0, atol=0)
     two = deployed.prepare(key.expand(2, -1, -1, -1))
     found = deployed.flow_network(torch.cat((current, current.flip(3))), two).field
     torch.testing.assert_close(found[1:], expected.field, rtol=0, atol=1.6e-3)

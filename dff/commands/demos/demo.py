@@ -52,7 +52,7 @@ class Demo(NamedTuple):
     poster: bool = False
 
 
-SMALL = StreetSettings(train_videos=120, height=128, width=256, speed=1.65)
+SMALL = StreetSettings(train_videos=120, height=128, width=256, speed=1.9)
 BOXES = StreetSettings(speed=SPEED_FOR_BOXES)
 DEMOS = {
     "segmentation": Demo("demo", "demo_small_flow", SMALL, poster=True),

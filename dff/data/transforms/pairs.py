@@ -12,10 +12,10 @@ from dff.data.transforms.windows import SMALLEST_SIDE, Window, whole_frame
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 Arrays = dict[str, np.ndarray]
-"""key, current: (H, W, 3) uint8; mask: (h, w) uint8; flow: (h, w, 2) float32, with flow_known and
-occluded: (h, w) bool; boxes: (N, 4) float32, with box_labels and tracks: (N,) int64. All but the
-frames are optional. The transform of evaluation adds frame_size, and frame_boxes where there are
-boxes; see `Pair`."""
+"""key, current, previous: (H, W, 3) uint8; mask: (h, w) uint8; flow: (h, w, 2) float32, with
+flow_known and occluded: (h, w) bool; boxes: (N, 4) float32, with box_labels and tracks: (N,) int64.
+All but key and current are optional. The transform of evaluation adds frame_size, and frame_boxes
+where there are boxes; see `Pair`."""
 
 
 class TrainingTransform:
@@ -92,16 +92,18 @@ class TrainingTransform:
         Raises:
             SampleError: The frames are too small, or too long for their width.
         """
-        key, current = arrays["key"], arrays["current"]
+        current = arrays["current"]
         window = self.window(current.shape[:2], np.random.default_rng(seed))
         check_frame(current.shape[:2], window.size)
         changed = {"mask": window.labels(arrays["mask"])} if "mask" in arrays else {}
-        frames = [window.image(current)]
-        if key is not current:
-            frames.append(window.image(key))
+        names = [name for name in ("current", "key", "previous") if name in arrays]
+        # two of them may be one and the same array
+        frames = {id(arrays[name]): arrays[name] for name in names}
+        seen = [window.image(frame) for frame in frames.values()]
         if self.colour is not None:
-            frames = self.colour(frames, seed)
-        changed |= {"current": frames[0], "key": frames[-1]}
+            seen = self.colour(seen, seed)
+        shown = dict(zip(frames, seen, strict=True))
+        changed |= {name: shown[id(arrays[name])] for name in names}
         if "flow" in arrays:
             moved = window.flow(arrays["flow"], arrays["flow_known"], arrays["occluded"])
             changed |= dict(zip(("flow", "flow_known", "occluded"), moved, strict=True))

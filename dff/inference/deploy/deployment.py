@@ -81,6 +81,8 @@ def _on_cpu(model: nn.Module) -> bool:
 def _rewrite_flow(model: DeepFeatureFlow, fusion: PackedFusion) -> None:
     model.warp_method = "gather" if _on_cpu(model) else "grid_sample"
     model.flow_network = _part(model.flow_network, fusion)
+    if hasattr(model.flow_network, "warp_method"):  # it warps within
+        setattr(model.flow_network, "warp_method", model.warp_method)  # noqa: B010
     _rewrite_children(model.scale_layers, fusion)
 
 

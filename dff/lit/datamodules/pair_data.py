@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from dff.data.collation import collate
+from dff.data.intervals import EvaluationIntervals
 from dff.data.label_census import check_masks
 from dff.data.pair_files import read_frames
 from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
@@ -19,6 +20,7 @@ from dff.data.samples import SampleError, Snippet, describe
 from dff.data.sampling import DrawSampler
 from dff.data.transforms.pairs import EvaluationTransform, TrainingTransform
 from dff.data.transforms.unit_range import to_unit_range
+from dff.models.names import FlowFrom
 
 
 class PairData(L.LightningDataModule):
@@ -166,8 +168,13 @@ class PairData(L.LightningDataModule):
         with_flow: bool | None = None,
         rank: int = 0,
         world_size: int = 1,
+        flow_from: FlowFrom = "key",
     ) -> DataLoader:
-        """Pairs of the held-out split at each of `gaps`; this rank's share, each pair once."""
+        """Pairs of the held-out split at each of `gaps`; this rank's share, each pair once.
+
+        Where a model finds flow by way of the frame before (`flow_from`), a batch is a key frame
+        with all of its pairs and the frames between; see `EvaluationIntervals`.
+        """
         snippets = self.snippets("val")
         if self.val_every > 1:
             most = max((len(snippet.labelled) for snippet in snippets), default=0)
@@ -185,6 +192,8 @@ class PairData(L.LightningDataModule):
             with_flow=self.with_flow if with_flow is None else with_flow,
             with_boxes=self.with_boxes,
         )
+        if flow_from != "key":
+            return interval_loader(self, EvaluationIntervals(pairs), rank, world_size)
         return evaluation_loader(self, pairs, rank, world_size)
 
     def held_out_frames(self, count: int) -> tuple[list[torch.Tensor], float]:
@@ -215,12 +224,19 @@ class PairData(L.LightningDataModule):
             with_flow=self.with_flow,
             with_boxes=self.with_boxes,
             clamp_gaps=self.clamp_gaps,
+            with_previous=self._flow_from() != "key",
         )
         return training_loader(self, pairs, "labelled frames", self.quotas())
 
     def val_dataloader(self) -> DataLoader:
         """Pairs at `val_gaps`."""
-        return self.evaluation_pairs(self.val_gaps)
+        return self.evaluation_pairs(self.val_gaps, flow_from=self._flow_from())
+
+    def _flow_from(self) -> FlowFrom:
+        """As the model of the trainer has it."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        found: FlowFrom = getattr(getattr(module, "model", None), "flow_from", "key")
+        return found
 
     def on_after_batch_transfer(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
         """Frames from uint8 to RGB in [0, 1], on the device."""
@@ -296,9 +312,23 @@ def evaluation_loader(
     )
 
 
+def interval_loader(
+    data: L.LightningDataModule, intervals: EvaluationIntervals, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """Key frames in order, each a batch of its pairs; as `evaluation_loader`."""
+    share = Subset(intervals, range(rank, len(intervals), world_size))
+    return DataLoader(
+        share,
+        batch_size=None,
+        num_workers=data.num_workers,
+        worker_init_fn=worker_init,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
 def to_unit_frames(batch: dict[str, Any]) -> dict[str, Any]:
-    """Both frames of a batch of pairs from uint8 to RGB in [0, 1]."""
-    for name in ("key", "current"):
+    """The frames of a batch of pairs from uint8 to RGB in [0, 1]."""
+    for name in [n for n in ("key", "current", "previous", "frames") if n in batch]:
         batch[name] = to_unit_range(batch[name])
     return batch
 

@@ -17,9 +17,10 @@ from dff.lit.metrics.gaps import (
     dense_flow,
     flow_of_cells,
 )
-from dff.models import build
 from dff.models.contracts import STRIDE
+from dff.models.names import ReadyFlowName
 from dff.models.weights.files import read_torch
+from dff.models.weights.ready import ready_flow_network
 
 GAP = 0
 """All pairs are counted together."""
@@ -28,18 +29,18 @@ _ERRORS = ("epe", "epe_cells", *(f"epe_{speed}" for speed in SPEEDS))
 
 
 def flow_function(name: str) -> nn.Module:
-    """A flow function by the name of a classical one, or from a file.
+    """A flow function by the name of one that needs no training, or from a file.
 
     Args:
-        name: A classical flow of `build`, or a checkpoint of LitFlow or LitDFF.
+        name: Of `ReadyFlowName`, or a checkpoint of LitFlow or LitDFF.
 
     Raises:
         FileNotFoundError: It is neither a name nor a file.
         ValueError: The file is no checkpoint with a flow network.
     """
-    known = get_args(build.ClassicalFlowName)
+    known = get_args(ReadyFlowName)
     if name in known:
-        return build.flow_network(cast(build.ClassicalFlowName, name))
+        return ready_flow_network(name)
     file = Path(name)
     if not file.is_file():
         raise FileNotFoundError(

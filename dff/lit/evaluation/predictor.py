@@ -102,7 +102,9 @@ class VideoPredictor(L.Callback):
         gaps, data = list(range(max(self.key_durations))), _data_of(trainer)
         modes: tuple[Propagation, ...] = ("full", *(ABLATIONS if self.ablations else ()))
         share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        loader = data.evaluation_pairs(gaps, with_flow=self.ablations, **share)
+        loader = data.evaluation_pairs(
+            gaps, self.ablations, **share, flow_from=module.model.flow_from
+        )
         batches = batches_on(module.device, data, loader)
         return schedule_accuracy(module, batches, gaps, modes, with_flow=self.ablations)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dff.inference.recognizer import size_of
+from dff.inference.recognizer import encode_keys, flow_of_pairs, size_of
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import GapAccuracy, truth_size
 from dff.lit.metrics.gaps import GapEndPointError, dense_flow, flow_of_cells
@@ -55,9 +55,9 @@ def schedule_accuracy(
         key, current, gap = batch["key"], batch["current"], batch["gap"]
         frame, size = size_of(current), truth_size(batch)
         every = torch.ones_like(gap, dtype=torch.bool)
-        shared = len(modes) > 1 or with_flow
+        shared = len(modes) > 1 or with_flow or "frames" in batch
         if shared:
-            features, flow = model.encode(key), model.find_flow(key, current)
+            features, flow = encode_keys(model, batch), flow_of_pairs(model, batch)
         for mode in modes:
             if shared:
                 carried = chosen_rows(gap > 0, model.carry(features, flow, mode), features)

@@ -56,6 +56,10 @@ class Gathered(Metric):
         return self.accuracy.result(counted)
 
 
+FRAMES = ("key", "current", "previous", "frames")
+"""What of a batch is no truth."""
+
+
 class GapAccuracy(nn.Module):
     """Accuracy by gap of some tasks.
 
@@ -83,7 +87,7 @@ class GapAccuracy(nn.Module):
         truth = {
             name: value[kept]
             for name, value in batch.items()
-            if isinstance(value, Tensor) and name not in ("key", "current")
+            if isinstance(value, Tensor) and name not in FRAMES
         }
         for head, metric in self.metrics.items():
             metric.update(predictions[head][kept], truth)

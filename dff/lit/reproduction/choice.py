@@ -7,6 +7,7 @@ from typing import get_args
 from dff.inference.tasks.choice import tasks_of
 from dff.lit.reproduction.tables import PAPER
 from dff.lit.reproduction.variants import (
+    TABLE_2,
     TABLE_4,
     TABLE_5,
     Settings,
@@ -51,13 +52,16 @@ def choose(
             f"task_layers {own['task_layers']} of the config: Table 5 varies it, from 1. Set "
             "--model.task_layers 1, or leave that table out with --table"
         )
-    split = [pair.split("+") for pair in pairs or [f"{own['feature_network']}+{f}" for f in FLOWS]]
+    # the paper's three, and the config's
+    compared = dict.fromkeys([*(flow for _, flow in TABLE_2), own["flow_network"]])
+    default = [f"{own['feature_network']}+{flow}" for flow in compared]
+    split = [pair.split("+") for pair in pairs or default]
     for pair in split:
         if len(pair) != 2 or pair[1] not in FLOWS:
             raise ValueError(f"--pairs {'+'.join(pair)}: wanted such as resnet50+flownet_half")
     flows = [
         network_pair(base, own["feature_network"], flow, how)
-        for flow in FLOWS
+        for flow in compared
         for how in ("pretrained", "random")
     ]
     sections = {

@@ -1,5 +1,6 @@
 """Accuracy and speed of the variants of Deep Feature Flow that a reproduction has trained."""
 
+import copy
 import json
 import sys
 import time
@@ -10,14 +11,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import Subset
 from tqdm import tqdm
 
+from dff.data.intervals import EvaluationIntervals
 from dff.data.pairs import EvaluationPairs
 from dff.inference.recognizer import size_of
 from dff.inference.speed import measure_speed
 from dff.lit.checkpoints import load_flow_network, load_model
-from dff.lit.datamodules.pair_data import PairData, evaluation_loader
+from dff.lit.datamodules.pair_data import PairData, evaluation_loader, interval_loader
 from dff.lit.evaluation.predictor import ABLATIONS
 from dff.lit.evaluation.schedule_accuracy import batches_on, schedule_accuracy
 from dff.lit.module import LitDFF
@@ -79,8 +80,15 @@ def evaluate_variant(
     if with_flow:  # a classical flow has no scale field
         modes += ABLATIONS if variant.learned_flow else ("copy",)
     pairs = _pairs(data, wanted, with_flow)
-    kept = pairs if every == 1 else Subset(pairs, _every(pairs.entries, every))
-    loader = tqdm(evaluation_loader(data, kept), desc=variant.name, disable=None, leave=False)
+    kept = copy.copy(pairs)
+    kept.entries = pairs.entries if every == 1 else pairs.entries[_every(pairs.entries, every)]
+    by_key_frame = variant != FRAME and getattr(module.model, "flow_from", "key") != "key"
+    batches = (
+        interval_loader(data, EvaluationIntervals(kept))
+        if by_key_frame
+        else evaluation_loader(data, kept)
+    )
+    loader = tqdm(batches, desc=variant.name, disable=None, leave=False)
     accuracy = schedule_accuracy(
         module, batches_on(module.device, data, loader), wanted, modes, with_flow
     )

@@ -159,6 +159,7 @@ TITLES = {
     "flownet": "FlowNet",
     "flownet_half": "FlowNet Half",
     "flownet_inception": "FlowNet Inception",
+    "light": "light flow network",
 }
 
 

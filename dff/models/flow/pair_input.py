@@ -34,7 +34,7 @@ class PairInput(nn.Module):
         check_pair(current, key.shape, f"{wanted} on each side")
         if isinstance(key, Tensor):
             key = self.prepare(key)
-        return self.join(self.downscale(current), key.part)
+        return self.join(self.downscale(current), *key.parts)
 
     def join(self, current: Tensor, key: Tensor) -> Tensor:
         """What `downscale` made of the current and `prepare` of the key frames, in one tensor."""
@@ -42,7 +42,8 @@ class PairInput(nn.Module):
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """Key frames (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2)), for `forward`."""
-        return PreparedKey(key.shape, self.downscale(unexpand(key)).expand(len(key), -1, -1, -1))
+        halves = self.downscale(unexpand(key)).expand(len(key), -1, -1, -1)
+        return PreparedKey(key.shape, (halves,))
 
     def downscale(self, frame: Tensor) -> Tensor:
         """One frame of each pair (B, 3, H, W) -> (B, 3, ceil(H / 2), ceil(W / 2))."""
@@ -74,9 +75,9 @@ class SplitPair(PairInput):
 
     def prepare(self, key: Tensor) -> PreparedKey:
         """Key frames (B, 3, H, W) -> their part of the first map."""
-        halves = super().prepare(key).part
+        (halves,) = super().prepare(key).parts
         part = self.key(unexpand(halves)).expand(len(key), -1, -1, -1)
-        return PreparedKey(key.shape, part.contiguous(memory_format=torch.channels_last))
+        return PreparedKey(key.shape, (part.contiguous(memory_format=torch.channels_last),))
 
     def join(self, current: Tensor, key: Tensor) -> Tensor:
         """Half-size current frames, and the key frames' part -> the first map."""

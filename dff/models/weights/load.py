@@ -19,6 +19,8 @@ from dff.models.weights.mxnet import is_params, read_params
 from dff.models.weights.safetensors import is_safetensors, read_safetensors
 
 TORCHVISION = "torchvision:"
+SHIPPED = {"dff:light": Path(__file__).with_name("light.pth")}
+"""Weights that come with the package, by the name that they have in settings."""
 
 NEW_LAYERS = ("reduce", "scale_layers", "heads")
 """Parts that the paper adds to the networks it starts from: a file may lack them."""
@@ -71,8 +73,9 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightReport:
 
     Args:
         module: A ResNet, a flow network, or a whole DeepFeatureFlow.
-        source: A file, or `torchvision:NAME` for weights that torchvision downloads, for instance
-            `torchvision:resnet50` or `torchvision:ResNet50_Weights.IMAGENET1K_V2`.
+        source: A file; `torchvision:NAME` for weights that torchvision downloads, for instance
+            `torchvision:resnet50` or `torchvision:ResNet50_Weights.IMAGENET1K_V2`; or `dff:light`
+            for those of the flow network `light`, which come with the package.
 
     Returns:
         The names that were used, missing and left over.
@@ -149,7 +152,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], list[str], str]:
         FileNotFoundError: There is no such file.
         ValueError: The file is of none of these kinds, or holds no state dict.
     """
-    path = Path(path)
+    path = SHIPPED.get(str(path), Path(path))
     if path.is_file() and (path.suffix == ".params" or is_params(path)):
         return *from_official(read_params(path)), "official"
     tensors, others, div_flow = read_state_dict(path)
