@@ -137,7 +137,7 @@ def find_flows(model: DeepFeatureFlow, key: KeyFrame, frames: Tensor) -> Flow:
             if field is None:
                 field = row
             else:
-                field = compose(row, field, model.flow_stride, model.warp_method)
+                field = compose(row, field, model.flow_stride)
             fields.append(field)
         return neighbours._replace(field=torch.cat(fields))
     flows: list[Flow] = []

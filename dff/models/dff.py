@@ -146,10 +146,7 @@ class DeepFeatureFlow(nn.Module):
             flow: Flow = self.flow_network(current, key)
         else:
             assert isinstance(key, Tensor)  # it is moved, or has no part in it
-            method = self.warp_method
-            flow = flow_from_previous(
-                self.flow_network, key, current, before, self.flow_from, method
-            )
+            flow = flow_from_previous(self.flow_network, key, current, before, self.flow_from)
         return flow._replace(size=(current.shape[-2], current.shape[-1]))
 
     def carry(self, features: Features, flow: Flow, mode: Propagation = "full") -> Features:

@@ -3,7 +3,7 @@
 FlowNet "Simple" must learn to compare two frames by convolutions over both. Networks of today give
 each frame features of its own and compare them by inner products (the cost volumes of PWC-Net, Sun
 et al. 2018), with one small module that refines the flow again and again (RAFT, Teed and Deng
-2020). That learns sooner, generalises further, and needs a twentieth of the parameters.
+2020). That learns sooner, generalises further, and needs a fifteenth of FlowNet Half's parameters.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ CHANNELS = (16, 32, 48, 80, 96, 128)
 """Of the encoder's maps, of strides 2, 4, .., 64."""
 DEVIATION = 0.25
 """Of the pixels of photographs, RGB in [0, 1]."""
+LEVELS = (8, 16, 32, 64)
+"""Strides of the levels, fine to coarse."""
 UPDATES = (64, 32, 16, 16, 8)
 """Strides at which the flow is refined, in this order."""
 COMPARED, CONTEXT, HIDDEN = 64, 32, 32
@@ -33,7 +35,7 @@ BLOCK = 32
 
 
 class LightFlow(nn.Module):
-    """Flow from a pair of frames, by cost volumes on a pyramid; about a million parameters.
+    """Flow from a pair of frames, by cost volumes on a pyramid; 0.67 million parameters.
 
     At each level, the key frame's features are warped by the flow found so far, compared with the
     current frame's within a few pixels, and one module, the same for all levels, refines the flow.
@@ -112,10 +114,6 @@ class LightFlow(nn.Module):
             flows.append(flow)
             before = stride
         return flows, torch.cat((hidden, contexts[0]), dim=1)
-
-
-LEVELS = (8, 16, 32, 64)
-"""Strides of the levels, fine to coarse."""
 
 
 class LightEncoder(nn.Module):
