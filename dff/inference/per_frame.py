@@ -7,6 +7,7 @@ import torch
 
 from dff.data.datasets.cityscapes import PALETTE
 from dff.inference.deploy.deployment import deploy_flow
+from dff.inference.deploy.label_maps import label_map_by_strips
 from dff.inference.model import Model
 from dff.inference.tasks.detection import Detection
 from dff.inference.tasks.names import numbered
@@ -70,6 +71,9 @@ def load_per_frame(
     networks.flow_from = flow_from or networks.flow_from
     networks.eval().requires_grad_(False)
     deploy_flow(networks)
+    model = networks.feature_network.model
+    if hasattr(model, "label_map") and torch.device(device).type == "cpu":
+        model.label_map = label_map_by_strips
     return Model(networks, {task.name: task}, device)
 
 

@@ -21,7 +21,7 @@ class PerFrameModel(Protocol):
     `names`: of its classes, empty where they are not known. `kind`: see `Kind`. A model that
     resizes images itself may have `strides_for(size, levels)`: the strides (of rows, of columns) of
     levels of these sizes, in pixels of an image of this size. One that finds labels may have
-    `scores(features, size)`, the scores of the classes (B, K, H, W), to learn from.
+    `scores(features)`, the scores of the classes (B, K, h, w), to learn from.
     """
 
     kind: Kind
@@ -116,9 +116,7 @@ class DecodedByModel(nn.Module):
 
     def _divergence(self, features: Features, own: Features) -> Tensor:
         scores: Any = self._model[0].scores  # type: ignore[attr-defined]
-        first = levels_of(own)[0]
-        size = (first.shape[-2], first.shape[-1])
-        return divergence(scores(features, size), scores(own, size))
+        return divergence(scores(features), scores(own))
 
 
 def as_deep_feature_flow(

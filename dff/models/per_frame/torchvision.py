@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dff.models.contracts import Features
 from dff.models.dff import levels_of
+from dff.models.heads.segmentation import label_map
 from dff.models.per_frame.model import Kind
 from dff.models.warp import Stride
 from dff.models.weights.files import check_finite, read_torch
@@ -35,7 +36,8 @@ class TorchvisionModel(nn.Module):
     """deeplabv3, fcn, lraspp; fasterrcnn, retinanet, fcos, ssd, ssdlite.
 
     The backbone is the first half, with its feature pyramid where it has one. The second half is
-    the model itself, with the maps in the place of its backbone's.
+    the model itself, with the maps in the place of its backbone's. `label_map` makes labels of
+    scores.
 
     Args:
         name: Of torchvision's.
@@ -57,6 +59,7 @@ class TorchvisionModel(nn.Module):
         self.model, self.names = _built(name, weights, random)
         self.kind: Kind = "boxes" if hasattr(self.model, "transform") else "labels"
         self.backbone: nn.Module = self.model.backbone
+        self.label_map = label_map
         self._given = Given()
         self._keys: list[str] | None = None
         if getattr(self.model, "aux_classifier", None) is not None:
@@ -100,15 +103,16 @@ class TorchvisionModel(nn.Module):
             for h, w in levels
         ]
 
-    def scores(self, features: Features, size: tuple[int, int]) -> Tensor:
-        """Scores of the classes (B, K, H, W) of images of `size`; of a model that finds labels."""
-        scores: Tensor = self._second_half(features, size)["out"]
+    def scores(self, features: Features) -> Tensor:
+        """Scores of the classes (B, K, h, w), before they are enlarged; of a model of labels."""
+        first = levels_of(features)[0]
+        scores: Tensor = self._second_half(features, (first.shape[-2], first.shape[-1]))["out"]
         return scores
 
     def decode(self, features: Features, size: tuple[int, int], frame: tuple[int, int]) -> Tensor:
         """The rest of the model; see `PerFrameModel`."""
         if self.kind == "labels":
-            return self.scores(features, size).argmax(1).to(torch.uint8)
+            return self.label_map(self.scores(features), size)
         found = self._second_half(features, frame)
         rows = [_rows(one, size, frame) for one in found]
         most = max(1, *(len(row) for row in rows))

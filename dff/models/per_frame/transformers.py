@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dff.models.contracts import Features
 from dff.models.dff import levels_of
+from dff.models.heads.segmentation import label_map
 from dff.models.per_frame.model import Kind
 from dff.models.warp import Stride
 
@@ -20,7 +20,8 @@ from dff.models.warp import Stride
 class TransformersModel(nn.Module):
     """A model of `AutoModelForSemanticSegmentation`: SegFormer, UperNet, and others of their build.
 
-    The encoder with its levels is the first half, the decode head the second.
+    The encoder with its levels is the first half, the decode head the second. `label_map` makes
+    labels of scores.
 
     Args:
         name: Of the hub, or a folder with a configuration; with `random` also a type such as
@@ -41,6 +42,7 @@ class TransformersModel(nn.Module):
         self.encoder = _encoder(name, self.model)
         labels = self.model.config.id2label
         self.names: Sequence[str] = [labels[i] for i in range(len(labels))]
+        self.label_map = label_map
         self._seen: dict[tuple[int, int], tuple[int, int]] = {}
         self.eval()
 
@@ -65,14 +67,14 @@ class TransformersModel(nn.Module):
             for h, w in levels
         ]
 
-    def scores(self, features: Features, size: tuple[int, int]) -> Tensor:
-        """Scores of the classes (B, K, H, W) of images of `size`."""
-        scores = self.model.decode_head(levels_of(features))
-        return F.interpolate(scores.float(), size=size, mode="bilinear", align_corners=False)
+    def scores(self, features: Features) -> Tensor:
+        """Scores of the classes (B, K, h, w), before they are enlarged."""
+        scores: Tensor = self.model.decode_head(levels_of(features))
+        return scores
 
     def decode(self, features: Features, size: tuple[int, int], frame: tuple[int, int]) -> Tensor:
         """The decode head, and labels at the size of the images; see `PerFrameModel`."""
-        return self.scores(features, size).argmax(1).to(torch.uint8)
+        return self.label_map(self.scores(features), size)
 
 
 def _encoder(name: str, model: Any) -> str:
