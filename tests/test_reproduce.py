@@ -196,6 +196,12 @@ def test_a_checkpoint_with_its_step_in_the_name_is_a_file(tmp_path):
     assert found == dict.fromkeys(["flownet_half", "flownet"], file)
 
 
+def test_weights_that_come_with_the_package_are_files_too():
+    base = {"model": {"init_args": {"flow_network": "light", "flow_weights": "dff:light"}}}
+    (file,) = weights_by_network([], base).values()
+    assert file.is_file() and weights_by_network(["dff:light"], base) == {"light": file}
+
+
 def test_all_tables_have_their_trainings(reproduce, streets_root, tmp_path, capsys):
     words = [*small(streets_root, tmp_path), "--minutes", "0.00001", "--plan"]
     assert reproduce.call(*words, "--skip", "sff_slow", "sff_fast") == 0

@@ -17,6 +17,7 @@ from dff.lit.reproduction.variants import (
 )
 from dff.models.build import FlowNetworkName
 from dff.models.contracts import Task
+from dff.models.weights.load import SHIPPED
 
 FLOWS = get_args(FlowNetworkName)
 
@@ -113,19 +114,20 @@ def weights_by_network(given: Sequence[str], base: Settings) -> dict[str, Path]:
     """Name of a flow network -> its file.
 
     Args:
-        given: FILE, of the config's flow network, or NAME=FILE.
+        given: FILE, of the config's flow network, or NAME=FILE; a file may be `dff:light`.
         base: Settings of `LitDFF`, which may name a file of their own.
 
     Raises:
         ValueError: There is no such flow network.
     """
     own = base["model"]["init_args"]
-    found = {own["flow_network"]: Path(own["flow_weights"])} if own["flow_weights"] else {}
-    for word in given:
+    words = [f"{own['flow_network']}={own['flow_weights']}"] if own["flow_weights"] else []
+    found = {}
+    for word in [*words, *given]:
         name, equals, file = word.partition("=")
         if not equals or "/" in name or Path(word).is_file():  # checkpoints are named step=N.ckpt
             name, file = own["flow_network"], word
         if name not in FLOWS:
             raise ValueError(f"--flow_weights {word}: {name} is none of {', '.join(FLOWS)}")
-        found[name] = Path(file)
+        found[name] = SHIPPED.get(file, Path(file))
     return found
