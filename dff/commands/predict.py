@@ -45,8 +45,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--flow_network",
         choices=get_args(FlowName),
-        help="a classical flow, or light, in place of the model's flow network; with --model "
-        "dis_fast if left out, or any flow network with --flow_weights",
+        help="a classical flow, or light, in place of the model's flow network; with --model any "
+        "flow network with --flow_weights, and if left out dis_fast on a CPU, light on a GPU",
     )
     parser.add_argument("--flow_weights", type=Path, help="with --model, of its flow network")
     parser.add_argument(
@@ -108,7 +108,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         if getattr(args, flag) != parser.get_default(flag):
             parser.error(f"--{flag} with --model: a model of your own runs as it is, on one device")
     args.checkpoint, args.inputs = None, [args.checkpoint, *args.inputs]
-    args.flow_network = args.flow_network or "dis_fast"
     return args
 
 

@@ -19,7 +19,7 @@ from dff.inference.deploy.memory import keep_memory
 from dff.inference.deploy.precision import dtype_of, usable_precision
 from dff.inference.engine import predict_videos, read_clips
 from dff.inference.model import Model, load
-from dff.inference.per_frame import load_per_frame
+from dff.inference.per_frame import default_flow, load_per_frame
 from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.models.contracts import Task
@@ -85,7 +85,8 @@ def load_trained(args: argparse.Namespace, device: torch.device) -> Model:
 
 
 def load_per_frame_model(args: argparse.Namespace, device: torch.device) -> Model:
-    """The model that --model names."""
+    """The model that --model names; its flow is named in the arguments from here on."""
+    args.flow_network = args.flow_network or default_flow(device)
     return load_per_frame(
         args.model,
         weights=args.weights,

@@ -80,8 +80,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--flow_network",
         choices=get_args(FlowName),
-        default="dis_fast",
-        help="a classical flow (dis_fast), light, or any flow network with --flow_weights",
+        help="a classical flow, light, or any flow network with --flow_weights; if left out "
+        "dis_fast on a CPU, light on a GPU",
     )
     parser.add_argument(
         "--flow_weights",

@@ -30,7 +30,7 @@ def load_per_frame(
     *,
     weights: Path | None = None,
     random: bool = False,
-    flow_network: FlowName = "dis_fast",
+    flow_network: FlowName | None = None,
     flow_weights: str | Path | None = None,
     flow_from: FlowFrom | None = None,
     device: torch.device | str = "cpu",
@@ -43,7 +43,7 @@ def load_per_frame(
         spec: See `per_frame_model`, likewise `weights` and `random`.
         weights: A file.
         random: Random weights.
-        flow_network: A classical flow, or a flow network.
+        flow_network: A classical flow, or a flow network; None is `default_flow`.
         flow_weights: What a flow network has learned, and the scale field where it was trained for
             this model: a file as for `load_weights`. None takes those that come with the package
             for `light`.
@@ -57,6 +57,7 @@ def load_per_frame(
         ValueError: There is no such model, it has not what it needs, or a flow network has learned
             nothing.
     """
+    flow_network = flow_network or default_flow(device)
     flow_weights = flow_weights or shipped_weights(flow_network)
     if (flow_weights is None) != (flow_network in get_args(ClassicalFlowName)):
         raise ValueError(
@@ -77,11 +78,16 @@ def load_per_frame(
     return Model(networks, {task.name: task}, device)
 
 
+def default_flow(device: torch.device | str) -> FlowName:
+    """The flow of a model that has none of its own: DIS runs on a CPU, and nowhere else."""
+    return "dis_fast" if torch.device(device).type == "cpu" else "light"
+
+
 def per_frame_networks(
     spec: str,
     weights: Path | None = None,
     random: bool = False,
-    flow_network: FlowName = "dis_fast",
+    flow_network: FlowName = "zero",
     device: torch.device | str = "cpu",
 ) -> tuple[DeepFeatureFlow, Task]:
     """A per-frame model as networks, and its task; arguments and errors as `load_per_frame`."""
