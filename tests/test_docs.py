@@ -192,8 +192,6 @@ def parse(monkeypatch):
             return
         for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
             monkeypatch.setattr(kind, "parse_args", stopping(kind.parse_args))
-        intermixed = argparse.ArgumentParser.parse_intermixed_args
-        monkeypatch.setattr(argparse.ArgumentParser, "parse_intermixed_args", stopping(intermixed))
         with pytest.raises(Parsed):
             if script == "dff":
                 main()

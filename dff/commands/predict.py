@@ -31,8 +31,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", help="one that dff fit wrote; left out with --model")
-    parser.add_argument("inputs", nargs="*", help="video files, folders of frames, globs")
+    parser.given = sys.argv[1:] if arguments is None else arguments
+    if not any(word.partition("=")[0] == "--model" for word in parser.given):
+        parser.add_argument("checkpoint", help="one that dff fit wrote; left out with --model")
+    parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
     parser.add_argument(
         "--model",
         help="in place of a checkpoint: torchvision:NAME, transformers:NAME, or "
@@ -88,8 +90,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile: slow at first, for long videos"
     )
-    parser.given = sys.argv[1:] if arguments is None else arguments
-    args = parser.parse_intermixed_args(arguments)
+    args = parser.parse_args(arguments)
     if args.model is None:
         if args.weights is not None or args.flow_weights is not None or args.random_weights:
             parser.error(
@@ -101,13 +102,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 f"--flow_network {args.flow_network} without --model: a checkpoint has its own "
                 f"flow network, and only {', '.join(get_args(ReadyFlowName))} take its place"
             )
-        if not args.inputs:
-            parser.error(f"no video after the checkpoint {args.checkpoint}")
         return args
     for flag in ("compile", "devices", "num_nodes", "precision"):
         if getattr(args, flag) != parser.get_default(flag):
             parser.error(f"--{flag} with --model: a model of your own runs as it is, on one device")
-    args.checkpoint, args.inputs = None, [args.checkpoint, *args.inputs]
+    args.checkpoint = None
     return args
 
 

@@ -57,13 +57,15 @@ def predict(args: argparse.Namespace) -> int:
     if device is None:
         failed, speaks = run(videos, writer)
     else:
-        signal.signal(signal.SIGTERM, _end)
+        before = signal.signal(signal.SIGTERM, _end)
         clips = read_clips(videos, schedule, resizing, device=device)
         try:
             predict_videos(model.engine(schedule), clips, writer)
         except _Terminated:
             print("terminated", file=sys.stderr)
             return 143
+        finally:
+            signal.signal(signal.SIGTERM, before)
         failed, speaks = writer.failed, True
     if speaks:
         print(f"{len(videos) - len(failed)} videos predicted to {args.output}")

@@ -76,7 +76,7 @@ class LitFlow(optimizers.ClipsGradients):
         self.level_weights = level_weights or list(LEVEL_WEIGHTS)
         if len(self.level_weights) != 5:
             raise ValueError(
-                f"level_weights has {len(self.level_weights)} numbers: wanted one for each of "
+                f"level_weights has {len(self.level_weights)} numbers: wanted one for each of the "
                 "5 prediction layers, coarse to fine"
             )
         self.flow_network = build.flow_network(flow_network)

@@ -51,7 +51,7 @@ def test_key_duration_1_gives_the_models_own_labels(video, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a.ckpt"], "no video after the checkpoint a.ckpt"),
+        (["a.ckpt"], "the following arguments are required: inputs"),
         (["a.ckpt", "v.mp4", "--random_weights"], "go with --model; a checkpoint has its own"),
         (["v.mp4", "--model", SEGMENTS, "--compile"], "--compile with --model"),
         (["v.mp4", "--model", SEGMENTS, "--devices", "2"], "--devices with --model"),

@@ -89,7 +89,7 @@ def test_another_size_another_schedule_and_another_flow(checkpoint, video):
 def test_what_is_wrong_is_told(checkpoint, video, tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         dff.load(tmp_path / "none.ckpt")
-    with pytest.raises(ValueError, match="flow network 'raft': wanted one that needs no training"):
+    with pytest.raises(ValueError, match="flow network 'raft' in place of the trained one"):
         dff.load(checkpoint, flow_network="raft")
     torch.save({"a": 1}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match=r"other\.ckpt is no checkpoint of this project"):

@@ -234,7 +234,7 @@ class PairData(L.LightningDataModule):
 
     def _flow_from(self) -> FlowFrom:
         """As the model of the trainer has it."""
-        module = None if self.trainer is None else self.trainer.lightning_module
+        module = getattr(self.trainer, "lightning_module", None)
         found: FlowFrom = getattr(getattr(module, "model", None), "flow_from", "key")
         return found
 

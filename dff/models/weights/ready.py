@@ -18,7 +18,8 @@ def ready_flow_network(name: str) -> nn.Module:
     known = get_args(ReadyFlowName)
     if name not in known:
         raise ValueError(
-            f"flow network {name!r}: wanted one that needs no training, {', '.join(known)}"
+            f"flow network {name!r} in place of the trained one: wanted one that has nothing to "
+            f"learn, {', '.join(known)}"
         )
     network = build.flow_network(cast(FlowName, name))
     weights = shipped_weights(name)

@@ -33,5 +33,5 @@ def test_its_weights_are_small_and_of_this_network():
 def test_what_needs_training_is_refused():
     assert shipped_weights("light") == "dff:light" and shipped_weights("flownet") is None
     assert list(ready_flow_network("dis_fast").parameters()) == []
-    with pytest.raises(ValueError, match="'flownet': wanted one that needs no training, zero"):
+    with pytest.raises(ValueError, match="'flownet' in place of the trained one"):
         ready_flow_network("flownet")
