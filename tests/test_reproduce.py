@@ -1,6 +1,7 @@
 """dff reproduce: from nothing to a report, again, and with a training that fails."""
 
 import importlib.util
+import json
 import sys
 
 import pytest
@@ -82,6 +83,8 @@ def test_from_nothing_to_a_report_and_only_what_is_missing_again(
     for row in ("Frame", "SFF, DIS flow", "DFF", "DFF fix N", "copy", "clockwork, layer4 held"):
         (first, *_) = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
         assert first.split("|")[2].strip() != "-", row
+    found = json.loads((tmp_path / "evaluations" / "frame_seed_0.json").read_text())
+    assert len(found["accuracy"]["miou"]["full"]) == 1  # per frame: at gap 0 alone
     assert "69.2, 5.60" in text and "DFF above copy" in text and "broke" not in text
     assert (tmp_path / "accuracy_speed.png").exists()
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 6 * 10

@@ -74,15 +74,15 @@ def evaluate_variant(
         `accuracy` as of `schedule_accuracy`; `pairs` and `all_pairs`; `seconds`.
     """
     started = time.perf_counter()
-    wanted = [0] if variant == FRAME else list(range(gaps))
-    with_flow = variant.refreshed is None and variant != FRAME
+    wanted = [0] if variant.name == FRAME.name else list(range(gaps))
+    with_flow = variant.refreshed is None and variant.name != FRAME.name
     modes: tuple[Propagation, ...] = ("full",)
     if with_flow:  # a classical flow has no scale field
         modes += ABLATIONS if variant.learned_flow else ("copy",)
     pairs = _pairs(data, wanted, with_flow)
     kept = copy.copy(pairs)
     kept.entries = pairs.entries if every == 1 else pairs.entries[_every(pairs.entries, every)]
-    by_key_frame = variant != FRAME and getattr(module.model, "flow_from", "key") != "key"
+    by_key_frame = variant.name != FRAME.name and getattr(module.model, "flow_from", "key") != "key"
     batches = (
         interval_loader(data, EvaluationIntervals(kept))
         if by_key_frame

@@ -39,7 +39,7 @@ def variant_rows(
             beside = at_key_duration(found["dff_accuracy"], duration)
             row |= {f"dff_{n}": beside[n] for n in ("miou_mean", "map_mean") if n in beside}
         if speed is not None:
-            at = 1 if variant == FRAME else duration  # it has no key frames
+            at = 1 if variant.name == FRAME.name else duration  # it has no key frames
             (timed,) = [r for r in speed["rows"] if r["key_duration"] == at]
             names = ("fps", "speedup", "speedup_eq7", "ms_key", "ms_current")
             row |= {name: timed[name] for name in names}

@@ -33,7 +33,8 @@ class Clockwork(nn.Module):
     branch added, then the features (the last C channels).
 
     Args:
-        model: A trained model with a whole ResNet and one task layer; its flow network is not used.
+        model: A trained model with one task layer, whose flow network is not used; with a whole
+            ResNet where some stages are refreshed and others not.
         refreshed: Stages that run on each frame.
 
     Raises:
@@ -42,7 +43,7 @@ class Clockwork(nn.Module):
 
     def __init__(self, model: DeepFeatureFlow, refreshed: Refreshed = 3) -> None:
         super().__init__()
-        if not isinstance(model.feature_network, ResNet):
+        if refreshed in (2, 3) and not isinstance(model.feature_network, ResNet):
             raise ValueError(
                 f"clockwork on a feature network of {type(model.feature_network).__name__}: wanted "
                 "a whole ResNet, so a model with task_layers 1"

@@ -222,11 +222,12 @@ def test_a_flow_on_part_of_the_frames_is_compared_on_these():
     assert "DIFFERS, -2.00" in against_copy
 
 
-def test_the_per_frame_network_has_no_key_frames():
+@pytest.mark.parametrize("variant", [FRAME, from_same_start(FRAME)])
+def test_the_per_frame_network_has_no_key_frames(variant):
     found = {"accuracy": {"miou": {"full": [0.8]}}, "pairs": 3, "all_pairs": 3}
     timing = {"ms_key": 10.0, "ms_current": None, "speedup": 1.0, "speedup_eq7": 1.0}
     speed = {"rows": [{"key_duration": d, "fps": 100.0 * d, **timing} for d in (1, 5)]}
-    rows = variant_rows(FRAME, 0, found, speed, [1, 5])
+    rows = variant_rows(variant, 0, found, speed, [1, 5])
     assert [(r["miou_mean"], r["fps"]) for r in rows] == [(0.8, 100.0), (0.8, 100.0)]
     assert [r["fps"] for r in variant_rows(DFF, 0, found, speed, [1, 5])] == [100.0, 500.0]
     assert mean_spread(rows, "frame", 5, "miou_mean") == (0.8, None, 1)
