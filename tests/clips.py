@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from dff.data.video.writer import same_scheduling
+from dff.data.video.writer import VideoWriter, same_scheduling
 
 HEIGHT, WIDTH, BITS, BLOCK = 64, 96, 12, 16
 PIXELS = {"mjpeg": "yuvj420p", "gif": "rgb8"}
@@ -24,6 +24,16 @@ def draw(number: int, height: int = HEIGHT, width: int = WIDTH, noise: int = 0) 
         y, x = bit // 6 * BLOCK, bit % 6 * BLOCK
         frame[y : y + BLOCK, x : x + BLOCK] = 235 if number >> bit & 1 else 20
     return frame
+
+
+def write_moving_picture(path, count):
+    """A video of 96x128 pixels whose picture moves to the left."""
+    wide = np.random.default_rng(0).integers(0, 255, (8, 30, 3), np.uint8)
+    wide = wide.repeat(12, 0).repeat(12, 1)
+    with VideoWriter(path, 10, (96, 128)) as writer:
+        for number in range(count):
+            writer.write(wide[:, 6 * number : 6 * number + 128])
+    return path
 
 
 def number_of(frame: np.ndarray) -> int:

@@ -14,7 +14,7 @@ from dff.lit.checkpoints import load_model
 from dff.lit.datamodules.datasets import PairData
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.evaluation.validation import evaluate
-from dff.models.names import FlowFrom, ReadyFlowName
+from dff.models.names import FLOW_FROM_HELP, FlowFrom, ReadyFlowName
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,12 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         choices=get_args(ReadyFlowName),
         help="one that needs no training, in place of the model's flow network",
     )
-    parser.add_argument(
-        "--flow_from",
-        choices=get_args(FlowFrom),
-        help="how the flow to a key frame is found, where not as in training: from the key frame, "
-        "from neighbour to neighbour, or from the key frame moved to where the frame before saw it",
-    )
+    parser.add_argument("--flow_from", choices=get_args(FlowFrom), help=FLOW_FROM_HELP)
     parser.add_subclass_arguments(PairData, "data", default={"class_path": "Streets"})
     parser.add_argument("--key_durations", type=list[int], default=[1, 2, 5, 10])
     parser.add_argument("--ablations", type=bool, default=False, help="copy, scale 1, flow 0")

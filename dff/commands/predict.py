@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from dff.models.names import FlowFrom, FlowName, ReadyFlowName
+from dff.models.names import FLOW_FROM_HELP, FlowFrom, FlowName, ReadyFlowName
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,12 +51,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "flow network with --flow_weights, and if left out dis_fast on a CPU, light on a GPU",
     )
     parser.add_argument("--flow_weights", type=Path, help="with --model, of its flow network")
-    parser.add_argument(
-        "--flow_from",
-        choices=get_args(FlowFrom),
-        help="how the flow to a key frame is found, where not as in training: from the key frame, "
-        "from neighbour to neighbour, or from the key frame moved to where the frame before saw it",
-    )
+    parser.add_argument("--flow_from", choices=get_args(FlowFrom), help=FLOW_FROM_HELP)
     parser.add_argument("--short_side", type=int, help="show the network frames of this side")
     parser.add_argument(
         "--max_side",

@@ -72,11 +72,7 @@ class DeepFeatureFlow(nn.Module):
         flow_from: FlowFrom = "key",
     ) -> None:
         super().__init__()
-        if flow_from not in get_args(FlowFrom):
-            raise ValueError(
-                f"flow_from {flow_from!r}: wanted one of {', '.join(get_args(FlowFrom))}"
-            )
-        self.flow_from: FlowFrom = flow_from
+        self.flow_from = flow_from
         self.feature_network = feature_network
         self.channels, self.strides = _shape_of_levels(feature_network)
         # of a network that resizes images itself
@@ -87,6 +83,21 @@ class DeepFeatureFlow(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.tail = tail if tail is not None else nn.Identity()
         self.warp_method: WarpMethod = warp_method
+
+    @property
+    def flow_from(self) -> FlowFrom:
+        """How the flow to a key frame is found, where the frame before is known.
+
+        Raises:
+            ValueError: Something else is set.
+        """
+        return self._flow_from
+
+    @flow_from.setter
+    def flow_from(self, how: FlowFrom) -> None:
+        if how not in get_args(FlowFrom):
+            raise ValueError(f"flow_from {how!r}: wanted one of {', '.join(get_args(FlowFrom))}")
+        self._flow_from: FlowFrom = how
 
     def use_flow(self, flow_network: nn.Module) -> None:
         """Propagates along another flow from here on; its scale field is 1 until it is trained."""

@@ -16,6 +16,10 @@ FlowName = Literal[FlowNetworkName, ClassicalFlowName]
 FlowFrom = Literal["key", "chain", "warm"]
 """How the flow to a key frame is found: from the key frame alone; from neighbour to neighbour; or
 from the key frame moved to where the frame before saw it. See `dff.models.flow.from_previous`."""
+FLOW_FROM_HELP = (
+    "how the flow to a key frame is found, where not as in training: from the key frame, from "
+    "neighbour to neighbour, or from the key frame moved to where the frame before saw it"
+)
 TaskName = Literal["segmentation", "detection"]
 TaskLayers = Literal[0, 1, 5, 12, 21]
 """Learnable layers left to the task networks (Table 5)."""

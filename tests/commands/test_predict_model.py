@@ -2,14 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
+from clips import write_moving_picture
 
 from dff.commands.predict import main
 from dff.data.files.images import read_labels
 from dff.data.video.sources import open_video
-from dff.data.video.writer import VideoWriter
 from dff.models.per_frame.named import per_frame_model
 
 SEGMENTS = "torchvision:lraspp_mobilenet_v3_large"
@@ -17,14 +16,7 @@ SEGMENTS = "torchvision:lraspp_mobilenet_v3_large"
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """A picture that moves to the left."""
-    path = tmp_path_factory.mktemp("videos") / "mine.mp4"
-    wide = np.random.default_rng(0).integers(0, 255, (8, 30, 3), np.uint8)
-    wide = wide.repeat(12, 0).repeat(12, 1)
-    with VideoWriter(path, 10, (96, 128)) as writer:
-        for number in range(5):
-            writer.write(wide[:, 6 * number : 6 * number + 128])
-    return path
+    return write_moving_picture(tmp_path_factory.mktemp("videos") / "mine.mp4", 5)
 
 
 def test_key_duration_1_gives_the_models_own_labels(video, tmp_path, capsys):

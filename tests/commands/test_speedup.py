@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from clips import write_moving_picture
 
 from dff.commands.speedup import main
 from dff.data.video.sources import open_video
@@ -19,14 +20,7 @@ DETECTS = "torchvision:ssdlite320_mobilenet_v3_large"
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """A picture that moves to the left."""
-    path = tmp_path_factory.mktemp("videos") / "it's <mine>.mp4"
-    wide = np.random.default_rng(0).integers(0, 255, (8, 30, 3), np.uint8)
-    wide = wide.repeat(12, 0).repeat(12, 1)
-    with VideoWriter(path, 10, (96, 128)) as writer:
-        for number in range(7):
-            writer.write(wide[:, 6 * number : 6 * number + 128])
-    return path
+    return write_moving_picture(tmp_path_factory.mktemp("videos") / "it's <mine>.mp4", 7)
 
 
 @pytest.mark.parametrize("model", [SEGMENTS, DETECTS])
