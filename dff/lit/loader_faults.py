@@ -3,6 +3,7 @@
 import errno
 import re
 import shutil
+import traceback
 from collections.abc import Iterator
 
 _SHARED = re.compile(r"shared memory|Bus error|</torch_")
@@ -35,8 +36,10 @@ def loader_fault(error: BaseException) -> str | None:
             "(Docker: --shm-size 8g or --ipc=host), or load in this process with "
             "--data.num_workers 0"
         )
-    if ended := _ENDED.search(words):
-        how = f"was killed ({ended[1].strip()})" if ended[1] else "has ended without a word"
+    ended = _ENDED.search(words)
+    if ended or any(map(_fetches_from_the_dead, errors)):
+        by_signal = ended and ended[1]
+        how = f"was killed ({by_signal.strip()})" if by_signal else "has ended without a word"
         return (
             f"a loader process {how}: where nobody did that, memory ran out; set "
             "--data.num_workers or --data.batch_size lower, or see what it says with "
@@ -56,6 +59,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _fetches_from_the_dead(error: BaseException) -> bool:
+    """Whether a tensor was asked of the loader process that holds it, which has ended."""
+    if not isinstance(error, OSError | EOFError):
+        return False
+    calls = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return "rebuild_storage_fd" in calls
 
 
 def _room() -> str:

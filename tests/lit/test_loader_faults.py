@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import time
+from multiprocessing import resource_sharer
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -111,12 +113,26 @@ class Dies(Dataset):
 )
 @pytest.mark.timeout(120)
 def test_what_pytorch_really_says_is_known(how, said):
-    with pytest.raises((RuntimeError, MemoryError)) as told:
+    with pytest.raises((RuntimeError, MemoryError, OSError, EOFError)) as told:
         try:
             list(DataLoader(Dies(how), num_workers=1))
         finally:
             time.sleep(0.5)  # PyTorch's handler of SIGCHLD may raise a little later
     assert re.search(said, loader_fault(told.value) or "")
+
+
+@pytest.mark.parametrize("lost", [ConnectionResetError(104, "reset by peer"), EOFError()])
+def test_a_tensor_asked_of_a_loader_that_has_ended(lost, monkeypatch):
+    """It may end between two batches: then not PyTorch, but the connection says so."""
+
+    def get_connection(_):
+        raise lost
+
+    monkeypatch.setattr(resource_sharer._resource_sharer, "get_connection", get_connection)
+    with pytest.raises(type(lost)) as told:
+        ForkingPickler.loads(ForkingPickler.dumps(torch.zeros(3)))
+    assert re.search("has ended without a word", loader_fault(told.value) or "")
+    assert loader_fault(ConnectionResetError(104, "of a camera, say")) is None
 
 
 def test_ctrl_c_within_lightnings_loop_ends_as_anywhere_else(capsys):
