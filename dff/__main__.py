@@ -16,6 +16,8 @@ VERBS = {
     "predict": ("dff.commands.predict", "predict videos with a checkpoint"),
     "evaluate": ("dff.commands.evaluate", "accuracy by gap, and speed, of a checkpoint"),
     "speedup": ("dff.commands.speedup", "your own model on fewer frames of your own video"),
+    "fit-schedule": ("dff.commands.fit_schedule", "learn where key frames are needed"),
+    "compare-schedules": ("dff.commands.compare_schedules", "schedules at equal numbers of keys"),
     "benchmark": ("dff.commands.benchmark", "speed of networks, without data or weights"),
     "reproduce": ("dff.commands.reproduce", "the paper's tables on your data"),
     "convert": ("dff.commands.convert", "weights of other code as ours"),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -23,7 +23,7 @@ from dff.inference.per_frame import default_flow, load_per_frame
 from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.models.contracts import Task
-from dff.models.schedule import FixedSchedule
+from dff.models.schedules.named import CHANGE, FIXED, USUAL_KEY_DURATION, named_schedule
 from dff.models.weights.load import SHIPPED
 
 
@@ -33,7 +33,9 @@ def predict(args: argparse.Namespace) -> int:
     Returns:
         1 where a video could not be predicted.
     """
-    schedule = FixedSchedule(args.key_duration)
+    schedule = named_schedule(
+        args.schedule, args.key_duration, args.frames_per_second, args.threshold
+    )
     if args.fps is not None:
         checked_fps(args.fps)
     keep_memory()
@@ -130,7 +132,7 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
         raise ValueError("--labels cityscapes: this model has other classes; use --labels train")
     settings = {
         **_model_settings(args),
-        "key_duration": args.key_duration,
+        **_schedule_settings(args),
         "flow_network": args.flow_network,
         "flow_from": args.flow_from,
         "short_side": args.short_side,
@@ -146,6 +148,14 @@ def _model_settings(args: argparse.Namespace) -> dict[str, str | None]:
         return {"checkpoint": _digest(args.checkpoint)}
     weights = "random" if args.random_weights else _digest(args.weights) or "its own"
     return {"model": args.model, "weights": weights, "flow_weights": _digest(args.flow_weights)}
+
+
+def _schedule_settings(args: argparse.Namespace) -> dict[str, Any]:
+    if args.schedule == FIXED:
+        return {"key_duration": args.key_duration or USUAL_KEY_DURATION}
+    name = args.schedule if args.schedule == CHANGE else _digest(args.schedule)
+    budget = {n: getattr(args, n) for n in ("key_duration", "frames_per_second", "threshold")}
+    return {"schedule": name, **budget}
 
 
 def _digest(file: str | Path | None) -> str | None:

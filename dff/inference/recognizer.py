@@ -5,6 +5,8 @@ baseline is key duration 1. What is kept between frames is a value that the call
 needs a reset and two videos cannot mix.
 """
 
+import copy
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,20 +34,27 @@ class KeyFrame:
         frame: (1, 3, H, W).
         features: Of it.
         index: Its number in its video.
-        before: Of the last frame after it, where the model finds flow by way of that.
+        number: How many key frames the video has had, this one included.
+        seconds: What the networks took for this video until the last frame that it served.
     """
 
     def __init__(
-        self, frame: Tensor, features: Features, index: int = 0, before: Trail | None = None
+        self,
+        frame: Tensor,
+        features: Features,
+        index: int = 0,
+        number: int = 1,
+        seconds: float = 0.0,
     ) -> None:
-        self.frame, self.features, self.index, self.before = frame, features, index, before
+        self.frame, self.features, self.index = frame, features, index
+        self.number, self.seconds = number, seconds
+        self.before: Trail | None = None  # of the last frame after it
         self._prepared: dict[int, Tensor | PreparedKey] = {}
 
     def after(self, frames: Tensor, flow: Flow, count: int) -> "KeyFrame":
         """The key frame as it serves what follows the first `count` (from 1) of some frames."""
-        before = Trail(frames[count - 1 : count], flow.field[count - 1 : count])
-        key = KeyFrame(self.frame, self.features, self.index, before)
-        key._prepared = self._prepared
+        key = copy.copy(self)
+        key.before = Trail(frames[count - 1 : count], flow.field[count - 1 : count])
         return key
 
     def prepared(self, model: DeepFeatureFlow, n: int) -> Tensor | PreparedKey:
@@ -59,7 +68,8 @@ class KeyFrame:
 
     def as_last(self) -> LastKey:
         """As a schedule is told of it."""
-        return LastKey(self.index, self.frame)
+        previous = None if self.before is None else self.before.frame
+        return LastKey(self.index, self.frame, self.number, previous, self.seconds)
 
     def repeated(self, n: int) -> Features:
         """The features n times, without a copy."""
@@ -104,7 +114,7 @@ def encode_key_frame(
         size: Of the results; None is the frame's.
         index: Of the frame in its video.
     """
-    key = _encoded(model, frame, index)
+    key = _next_key(model, frame, index)
     return key, _predict(model, key.features, frame, size)
 
 
@@ -208,30 +218,37 @@ def recognize_frames(
         start: Number of the first frame in its video.
         size: Height and width of the results; None is that of the frames.
     """
+    began = time.perf_counter() - (0.0 if key is None else key.seconds)
     propose = _planned if plans_ahead(schedule) else _looking_ahead
     found: list[Predictions] = []
     key_frames: list[bool] = []
     sums: list[Tensor] = []
-    for part in propose(model, frames, schedule, key, start):
+    for part in propose(model, frames, schedule, key, start, began):
         found.append(_predict(model, part.features, part.frames, size))
         key_frames += [part.is_key] * len(part.frames)
         # not finite where a feature is not
         sums += [level.sum(dtype=torch.float32) for level in levels_of(part.features)]
         key = part.key
     assert key is not None  # there is a frame at least
+    key.seconds = time.perf_counter() - began
     predictions = {name: torch.cat([one[name] for one in found]) for name in found[0]}
     return Recognized(predictions, key_frames, key, torch.stack(sums).isfinite().all())
 
 
 def _planned(
-    model: DeepFeatureFlow, frames: Tensor, schedule: Schedule, key: KeyFrame | None, start: int
+    model: DeepFeatureFlow,
+    frames: Tensor,
+    schedule: Schedule,
+    key: KeyFrame | None,
+    start: int,
+    began: float,
 ) -> Iterator[_Part]:
     """Each key frame by itself, and what it serves in batches."""
     is_key = list(plan(schedule, frames, start, None if key is None else key.as_last()))
     begins = [i for i, begin in enumerate(is_key) if begin or i == 0]
     for first, end in zip(begins, [*begins[1:], len(frames)], strict=True):
         if is_key[first]:
-            key = _encoded(model, frames[first : first + 1], start + first)
+            key = _next_key(model, frames[first : first + 1], start + first, key)
             yield _Part(key.frame, key.features, key, True)
             first += 1
         assert key is not None  # the first frame of a video is one
@@ -244,14 +261,19 @@ def _planned(
 
 
 def _looking_ahead(
-    model: DeepFeatureFlow, frames: Tensor, schedule: Schedule, key: KeyFrame | None, start: int
+    model: DeepFeatureFlow,
+    frames: Tensor,
+    schedule: Schedule,
+    key: KeyFrame | None,
+    start: int,
+    began: float,
 ) -> Iterator[_Part]:
     """Flow for a batch of frames first; what lies behind a new key frame is found anew from it."""
-    done = 0
+    done, asks = 0, key is None
     while done < len(frames):
         rest = frames[done:]
-        if key is None:
-            key = _encoded(model, rest[:1], start + done)
+        if asks or key is None:
+            key, asks = _next_key(model, rest[:1], start + done, key), False
             yield _Part(key.frame, key.features, key, True)
             done += 1
             continue
@@ -259,21 +281,23 @@ def _looking_ahead(
         flow = find_flows(model, key, some)
         features = model.carry(key.repeated(len(some)), flow)
         sure = model.confidence(features) if "confidence" in schedule.wants else None
+        key.seconds = time.perf_counter() - began
         served = served_frames(schedule, model, some, start + done, key.as_last(), flow, sure)
         if served:
             key = key.after(some, flow, served)
             yield _Part(some[:served], _first_rows(features, served), key, False)
         done += served
-        if served < len(some):
-            key = None
+        asks = served < len(some)
 
 
 def _first_rows(features: Features, count: int) -> Features:
     return on_levels(lambda level: level[:count], features)
 
 
-def _encoded(model: DeepFeatureFlow, frame: Tensor, index: int) -> KeyFrame:
-    return KeyFrame(frame, model.encode(frame), index)
+def _next_key(
+    model: DeepFeatureFlow, frame: Tensor, index: int, last: KeyFrame | None = None
+) -> KeyFrame:
+    return KeyFrame(frame, model.encode(frame), index, 1 if last is None else last.number + 1)
 
 
 def recognize_interval(

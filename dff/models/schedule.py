@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-Wanted = Literal["frame", "flow", "difference", "confidence"]
+Wanted = Literal["frame", "previous", "flow", "difference", "confidence", "seconds"]
 """What a schedule may look at beside numbers; see `Evidence`."""
 
 
@@ -17,22 +17,35 @@ class Evidence:
         index: Number of the frame in its video, from 0.
         since_key: Frames since the last key frame, 1 for the frame after it; 0 for the first frame
             of a video, which is a key frame whatever the schedule says.
-        frame: For "frame": the frame as the networks see it, (1, 3, H, W), RGB in [0, 1].
+        key_frames: How many key frames the video had before this frame.
+        frame: For "frame" or "previous": the frame as the networks see it, (1, 3, H, W), RGB in
+            [0, 1].
         key_frame: For "frame": the last key frame likewise; None for the first frame.
+        previous: For "previous": the frame before likewise; None for the first frame.
         flow: For "flow": from this frame to the key frame, (1, 2, h, w) in image pixels.
-        difference: For "difference": mean absolute difference of the frame and the key frame warped
-            onto it, 0 to 1, where the key frame shows what the frame shows.
+        context: For "flow": the map (1, M, h, w) that the flow network gives beside its flow; None
+            where it gives none.
+        differences: For "difference": at the resolution of the flow, (1, 2, h, w): the absolute
+            difference of the frame and the key frame warped onto it, 0 to 1, and whether the key
+            frame shows what the frame shows there (1 or 0); where it does not, both are 0.
+        difference: For "difference": its mean where the key frame shows anything.
         confidence: For "confidence": how sure the task networks are of the propagated result, 0 to
             1, the least of them.
+        seconds: For "seconds": what the networks took for the frames of this video before.
     """
 
     index: int
     since_key: int
+    key_frames: int = 0
     frame: Tensor | None = None
     key_frame: Tensor | None = None
+    previous: Tensor | None = None
     flow: Tensor | None = None
+    context: Tensor | None = None
+    differences: Tensor | None = None
     difference: float | None = None
     confidence: float | None = None
+    seconds: float | None = None
 
 
 class Schedule(Protocol):

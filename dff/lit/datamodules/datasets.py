@@ -70,6 +70,10 @@ class Streets(PairData):
         width: Of a frame.
         speed: Of all motion; 1 loses a third of the mIoU when a result is copied 9 frames on.
         draw_seed: Of the drawing.
+        stops: How often the camera stops in each video, as at a light.
+        turns: How often it turns sharply in each video.
+        cuts: How often each video cuts to another street.
+        static_share: Share of the videos in which the camera stands throughout.
         kwargs: See `PairData`.
     """
 
@@ -88,11 +92,16 @@ class Streets(PairData):
         width: int = streets.StreetSettings.width,
         speed: float = streets.StreetSettings.speed,
         draw_seed: int = streets.StreetSettings.seed,
+        stops: int = 0,
+        turns: int = 0,
+        cuts: int = 0,
+        static_share: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.settings = streets.StreetSettings(
-            train_videos, val_videos, frames, val_frames, height, width, speed, draw_seed
+            *(train_videos, val_videos, frames, val_frames, height, width, speed, draw_seed),
+            *(stops, turns, cuts, static_share),
         )
         self.root = root
 

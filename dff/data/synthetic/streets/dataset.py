@@ -26,6 +26,7 @@ from tqdm import tqdm
 from dff.data.processes import call_in_processes
 from dff.data.samples import SampleError
 from dff.data.synthetic.streets.drawing import draw_video, instance_ids
+from dff.data.synthetic.streets.mixed import draw_mixed
 from dff.data.synthetic.streets.settings import Split, StreetSettings
 from dff.data.synthetic.streets.truth import Boxes, StreetTruth, truth_for, write_truth
 
@@ -98,12 +99,17 @@ def draw_streets(
 
 
 def _described(settings: StreetSettings) -> dict[str, float]:
-    return {"drawing": DRAWING, **asdict(settings)}
+    described = {"drawing": DRAWING, **asdict(settings)}
+    # folders of streets that are even know nothing of these, and stay what they are
+    for name in ("stops", "turns", "cuts", "static_share"):
+        if not described[name]:
+            del described[name]
+    return described
 
 
 def _check(settings: StreetSettings) -> None:
     least = {"train_videos": 0, "val_videos": 0, "frames": 1, "val_frames": 1}
-    least |= {"height": 32, "width": 32}
+    least |= {"height": 32, "width": 32, "stops": 0, "turns": 0, "cuts": 0}
     for name, smallest in least.items():
         if getattr(settings, name) < smallest:
             raise SampleError(
@@ -111,6 +117,10 @@ def _check(settings: StreetSettings) -> None:
             )
     if not settings.speed >= 0:
         raise SampleError(f"streets with speed={settings.speed}: it must be 0 or more")
+    if not 0 <= settings.static_share <= 1:
+        raise SampleError(
+            f"streets with static_share={settings.static_share}: it must lie between 0 and 1"
+        )
 
 
 def _finished(root: Path, settings: StreetSettings) -> bool:
@@ -191,10 +201,13 @@ def _draw_in_one_thread(root: Path, settings: StreetSettings, split: Split, vide
 
 def _draw_one(root: Path, settings: StreetSettings, split: Split, video: int) -> None:
     """Draws one video aside, then moves its files in, the truth last: it marks a finished video."""
-    rng = np.random.default_rng([settings.seed, ["train", "val"].index(split), video])
+    seeds = [settings.seed, ["train", "val"].index(split), video]
     count = settings.frames if split == "train" else settings.val_frames
-    time = settings.speed * (np.arange(count) - (count - 1) / 2)
-    drawn = draw_video(rng, time, settings.height, settings.width)
+    if settings.mixed:
+        drawn = draw_mixed(seeds, count, settings)
+    else:
+        time = settings.speed * (np.arange(count) - (count - 1) / 2)
+        drawn = draw_video(np.random.default_rng(seeds), time, settings.height, settings.width)
     name = f"streets_{video:06d}"
     images, masks = (Path(kind) / split / "streets" for kind in ("leftImg8bit_sequence", "gtFine"))
     aside = root / f".drawing-{split}-{name}-{os.getpid()}"

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dff.data.synthetic.streets.plan import plan_street
-from dff.data.synthetic.streets.scene import THINGS, Surface
+from dff.data.synthetic.streets.scene import THINGS, Drive, Surface
 
 _NEAR = 0.4  # metres: nothing nearer is drawn
 _BLOB = 32
@@ -241,6 +241,7 @@ def draw_video(
     height: int,
     width: int,
     light: bool = True,
+    drive: Drive | None = None,
 ) -> DrawnVideo:
     """Returns a street video and its truth.
 
@@ -251,8 +252,9 @@ def draw_video(
         width: Of a frame.
         light: Light that changes, sensor noise and shadows. Without it, colours move as the
             surfaces do.
+        drive: How the camera drives; None is evenly, with the time.
     """
-    surfaces, camera = plan_street(rng, time, height, width)
+    surfaces, camera = plan_street(rng, time, height, width, drive)
     homographies = np.stack([camera.homographies(surface) for surface in surfaces])
     levels = [_Levels(surface) for surface in surfaces]
     labels = np.array([surface.label for surface in surfaces], np.uint8)

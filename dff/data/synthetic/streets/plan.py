@@ -22,6 +22,7 @@ from dff.data.synthetic.streets.scene import (
     TRUCK,
     VEGETATION,
     Camera,
+    Drive,
     Surface,
     endless_ground,
     endless_sky,
@@ -255,7 +256,11 @@ class _Street:
 
 
 def plan_street(
-    rng: np.random.Generator, time: np.ndarray, height: int, width: int
+    rng: np.random.Generator,
+    time: np.ndarray,
+    height: int,
+    width: int,
+    drive: Drive | None = None,
 ) -> tuple[list[Surface], Camera]:
     """Returns the surfaces of a street, in the order of drawing within each layer, and a camera.
 
@@ -264,9 +269,10 @@ def plan_street(
         time: (frames,) 0 in the middle of the video, one unit a frame at speed 1.
         height: Of a frame.
         width: Of a frame.
+        drive: How the camera drives; None is evenly, with the time.
     """
-    camera, drive = moving_camera(rng, time, height, width)
-    street = _Street(rng, time, drive)
+    camera, driven = moving_camera(rng, time, height, width, drive)
+    street = _Street(rng, time, driven)
     half_width, top = 1.6, 0.75
     heaven = endless_sky(textures.sky(rng, half_width, top, 0.15), half_width, top)
     street.lay_ground()

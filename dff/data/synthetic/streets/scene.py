@@ -79,6 +79,19 @@ class Camera:
         return lens @ self.rotation @ planes
 
 
+@dataclass(frozen=True)
+class Drive:
+    """How a camera drives.
+
+    Args:
+        time: (frames,) its own time, which stands where the camera stands.
+        turn: (frames,) radians by which it looks aside.
+    """
+
+    time: np.ndarray
+    turn: np.ndarray
+
+
 def _wave(
     rng: np.random.Generator, time: np.ndarray, low: float, high: float, size: float
 ) -> np.ndarray:
@@ -87,7 +100,11 @@ def _wave(
 
 
 def moving_camera(
-    rng: np.random.Generator, time: np.ndarray, height: int, width: int
+    rng: np.random.Generator,
+    time: np.ndarray,
+    height: int,
+    width: int,
+    how: Drive | None = None,
 ) -> tuple[Camera, np.ndarray]:
     """Returns a camera that drives, pans, zooms and bobs; and how far it has driven, in metres.
 
@@ -96,14 +113,18 @@ def moving_camera(
         time: (frames,) 0 in the middle of the video, one unit a frame at speed 1.
         height: Of a frame.
         width: Of a frame.
+        how: How it drives; None is evenly, with the time.
     """
+    time, turn = (time, np.zeros_like(time)) if how is None else (how.time, how.turn)
     pixel = 1 / 346  # radians in a pixel of a frame of the default size
     drive = rng.uniform(0.015, 0.06)
     z = drive * (time + _wave(rng, time, 50, 90, 3.0))
     period = rng.uniform(55, 100)
     pan = rng.uniform(0.85, 2.2) * rng.choice([-1, 1]) * pixel * period / (2 * np.pi)
-    yaw = rng.uniform(-0.03, 0.03) + pan * np.sin(
-        2 * np.pi * (time / period + rng.uniform(-1, 1) / 8)
+    yaw = (
+        rng.uniform(-0.03, 0.03)
+        + pan * np.sin(2 * np.pi * (time / period + rng.uniform(-1, 1) / 8))
+        + turn
     )
     pitch = _wave(rng, time, 10, 18, 0.7 * pixel) + _wave(rng, time, 45, 80, 4 * pixel)
     roll = _wave(rng, time, 30, 60, 0.008)

@@ -19,6 +19,11 @@ class StreetSettings:
         width: Of a frame.
         speed: Of all that moves, camera included.
         seed: Source of chance.
+        stops: How often the camera stops in each video, as at a light, for a fifth of its frames;
+            all others go on.
+        turns: How often it turns sharply in each video, within six frames.
+        cuts: How often each video cuts to another street.
+        static_share: Share of the videos in which the camera stands throughout.
     """
 
     train_videos: int = 180
@@ -29,6 +34,15 @@ class StreetSettings:
     width: int = 384
     speed: float = 1.15
     seed: int = 0
+    stops: int = 0
+    turns: int = 0
+    cuts: int = 0
+    static_share: float = 0.0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether anything is asked for that the even streets have not."""
+        return bool(self.stops or self.turns or self.cuts or self.static_share)
 
     def videos(self) -> list[tuple[Split, int]]:
         """Returns split and number of each video."""

@@ -1,0 +1,161 @@
+"""Schedules at equal numbers of key frames: what each keeps, on average and where it is worst."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dff.inference.schedules.observation import Observation, accuracy_of
+from dff.models.contracts import Task
+from dff.models.schedules.oracle import best_key_frames
+
+STRETCH = 10
+"""Frames of the worst stretch."""
+
+
+@dataclass(frozen=True)
+class ScheduleRow:
+    """What one schedule gives on all videos.
+
+    Attributes:
+        schedule: "fixed", the name of a need, or "oracle".
+        asked: The mean key duration that was asked for.
+        key_frames: By video, their numbers.
+        frames: How many all videos have.
+        accuracy: Over all frames together.
+        mean: Mean over the frames of the accuracy of each.
+        fifth: Their 5th percentile.
+        worst: The lowest mean over ten consecutive frames.
+        threshold: Of the need; None for others.
+        fps: Frames per second, measured; None where it was not.
+    """
+
+    schedule: str
+    asked: float
+    key_frames: Sequence[Sequence[int]]
+    frames: int
+    accuracy: float
+    mean: float
+    fifth: float
+    worst: float
+    threshold: float | None = None
+    fps: float | None = None
+
+    @property
+    def keys(self) -> int:
+        """Number of key frames."""
+        return sum(map(len, self.key_frames))
+
+    @property
+    def key_duration(self) -> float:
+        """The mean key duration."""
+        return self.frames / self.keys
+
+
+def compare(
+    task: Task, seen: Sequence[Observation], key_durations: Sequence[int], oracle: bool = True
+) -> list[ScheduleRow]:
+    """All schedules at each mean key duration.
+
+    Args:
+        task: Of the accuracy.
+        seen: Of each video, with the same needs.
+        key_durations: Those of the fixed schedule; the others have as many key frames.
+        oracle: Also the best choice of key frames, which knows the accuracy of each.
+
+    Raises:
+        ValueError: A key duration is longer than what was seen.
+    """
+    rows = []
+    for duration in key_durations:
+        longest = seen[0].accuracy.shape[1]
+        if duration > longest:
+            raise ValueError(f"key duration {duration}: at most {longest} was looked at")
+        fixed = [list(range(0, len(one.accuracy), duration)) for one in seen]
+        rows.append(_row(task, "fixed", duration, seen, fixed))
+        for need in seen[0].needs:
+            threshold = threshold_for(seen, need, sum(map(len, fixed)))
+            keys = [adaptive_key_frames(one.needs[need], threshold) for one in seen]
+            rows.append(_row(task, need, duration, seen, keys, threshold))
+        if oracle:
+            best = [
+                best_key_frames(_known(one.accuracy), len(keys))
+                for one, keys in zip(seen, fixed, strict=True)
+            ]
+            rows.append(_row(task, "oracle", duration, seen, best))
+    return rows
+
+
+def adaptive_key_frames(need: np.ndarray, threshold: float) -> list[int]:
+    """The key frames of `AdaptiveSchedule`, by needs (n, g) of each frame at each gap."""
+    keys = [0]
+    for frame in range(1, len(need)):
+        gap = frame - keys[-1]
+        if gap >= need.shape[1] or need[frame, gap] > threshold:
+            keys.append(frame)
+    return keys
+
+
+def threshold_for(seen: Sequence[Observation], need: str, count: int) -> float:
+    """The threshold that gives at most so many key frames over all videos, and nearly as many."""
+    values = np.concatenate([one.needs[need].ravel() for one in seen])
+    values = np.unique(values[np.isfinite(values)])
+    low, high = 0, len(values) - 1
+    while low < high:
+        middle = (low + high) // 2
+        keys = sum(len(adaptive_key_frames(one.needs[need], values[middle])) for one in seen)
+        low, high = (low, middle) if keys <= count else (middle + 1, high)
+    return float(values[low])
+
+
+def chosen_gaps(key_frames: Sequence[int], frames: int) -> list[tuple[int, int]]:
+    """Key frame and gap of each frame."""
+    keys = np.searchsorted(key_frames, np.arange(frames), side="right") - 1
+    return [(key_frames[k], f - key_frames[k]) for f, k in enumerate(keys.tolist())]
+
+
+def by_frame(seen: Observation, key_frames: Sequence[int]) -> np.ndarray:
+    """The accuracy of each frame under some key frames, (n,)."""
+    pairs = chosen_gaps(key_frames, len(seen.accuracy))
+    return np.array([seen.accuracy[key + gap, gap] for key, gap in pairs])
+
+
+def _row(
+    task: Task,
+    schedule: str,
+    asked: float,
+    seen: Sequence[Observation],
+    key_frames: Sequence[Sequence[int]],
+    threshold: float | None = None,
+) -> ScheduleRow:
+    counted, frames = [], []
+    for one, keys in zip(seen, key_frames, strict=True):
+        counted += [one.counted[k][gap] for k, gap in chosen_gaps(keys, len(one.accuracy))]
+        frames.append(by_frame(one, keys))
+    values = np.concatenate(frames)
+    known = values[~np.isnan(values)]
+    return ScheduleRow(
+        schedule,
+        asked,
+        key_frames,
+        len(values),
+        accuracy_of(task, counted),
+        float(known.mean()) if len(known) else float("nan"),
+        float(np.quantile(known, 0.05)) if len(known) else float("nan"),
+        min((_worst_stretch(one) for one in frames), default=float("nan")),
+        threshold,
+    )
+
+
+def _worst_stretch(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    width = min(STRETCH, len(values))
+    if not width:
+        return float("inf")
+    return float(np.convolve(values, np.full(width, 1 / width), "valid").min())
+
+
+def _known(accuracy: np.ndarray) -> np.ndarray:
+    """Where nothing is known of any pair of a frame, none of them is better than another."""
+    nothing = np.isnan(accuracy[:, :1])
+    return np.where(nothing & np.isnan(accuracy), 0.0, accuracy)

@@ -1,0 +1,141 @@
+"""What `dff compare-schedules` found, as a table, a timeline for each video, and a page."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dff.data.files.whole_files import whole_file, write_whole
+from dff.inference.schedules.comparison import ScheduleRow, by_frame
+from dff.inference.schedules.observation import Observation
+
+COLUMNS = (
+    "schedule",
+    "key frames",
+    "mean l",
+    "accuracy",
+    "mean of frames",
+    "5th percentile",
+    "worst 10 frames",
+    "threshold",
+    "fps",
+)
+
+
+def cells(row: ScheduleRow) -> list[str]:
+    """A row of the table, in the order of `COLUMNS`."""
+    values = (row.accuracy, row.mean, row.fifth, row.worst)
+    return [
+        row.schedule,
+        str(row.keys),
+        f"{row.key_duration:.2f}",
+        *(f"{value:.3f}" for value in values),
+        "-" if row.threshold is None else f"{row.threshold:.4f}",
+        "-" if row.fps is None else f"{row.fps:.1f}",
+    ]
+
+
+def table(rows: Sequence[ScheduleRow]) -> str:
+    """All rows as text."""
+    lines = [list(COLUMNS), *map(cells, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in lines
+    )
+
+
+def timeline(seen: Observation, rows: Sequence[ScheduleRow], number: int) -> Figure:
+    """The accuracy of each frame, and below it the key frames of each schedule.
+
+    Args:
+        seen: Of the video.
+        rows: To be drawn, of one key duration.
+        number: Of the video in the rows.
+    """
+    figure = Figure(figsize=(9, 2.6 + 0.32 * len(rows)), layout="constrained")
+    above, below = figure.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 0.5 * len(rows)]}
+    )
+    for place, row in enumerate(rows):
+        keys, colour = list(row.key_frames[number]), f"C{place}"
+        above.plot(by_frame(seen, keys), color=colour, linewidth=1.2, label=row.schedule)
+        below.scatter(keys, np.full(len(keys), place), marker="|", s=90, color=colour)
+    above.set_ylabel("accuracy of the frame")
+    above.set_title(f"{seen.name}: one key frame in {rows[0].asked:g} on average", fontsize=10)
+    above.legend(fontsize=8, loc="lower left", ncols=len(rows))
+    above.grid(alpha=0.3)
+    below.set_yticks(range(len(rows)), [row.schedule for row in rows])
+    below.set_ylim(len(rows) - 0.5, -0.5)
+    below.set_xlabel("frame; a mark is a key frame")
+    below.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def write_report(
+    folder: Path, title: str, seen: Sequence[Observation], rows: Sequence[ScheduleRow]
+) -> None:
+    """Writes `schedules.json`, a picture for each video and key duration, and `index.html`.
+
+    Args:
+        folder: Where to.
+        title: What the model is called.
+        seen: Of each video.
+        rows: Of all schedules.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = [{**asdict(row), "mean_key_duration": row.key_duration} for row in rows]
+    content = {"model": title, "videos": [one.name for one in seen], "rows": figures}
+    write_whole(folder / "schedules.json", json.dumps(_plain(content), indent=2))
+    pictures = []
+    for asked in dict.fromkeys(row.asked for row in rows):
+        some = [row for row in rows if row.asked == asked]
+        for number, one in enumerate(seen):
+            drawn, figure = io.BytesIO(), timeline(one, some, number)
+            figure.savefig(drawn, dpi=120, format="png")
+            with whole_file(folder / f"timeline_{number}_l{asked:g}.png") as part:
+                Path(part).write_bytes(drawn.getvalue())
+            pictures.append(drawn.getvalue())
+    write_whole(folder / "index.html", _page(title, rows, pictures))
+
+
+def _page(title: str, rows: Sequence[ScheduleRow], pictures: Sequence[bytes]) -> str:
+    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row)) + "</tr>"
+        for row in rows
+    )
+    images = "".join(
+        f"<img src='data:image/png;base64,{base64.b64encode(png).decode()}' alt='timeline'>"
+        for png in pictures
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Schedules of {html.escape(title)}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; }}
+table {{ border-collapse: collapse; }} td, th {{ padding: .2rem .7rem; text-align: right; }}
+tr:nth-child(even) {{ background: #f2f2f2; }} img {{ max-width: 100%; margin-top: 1rem; }}
+</style></head><body>
+<h1>Schedules of {html.escape(title)}</h1>
+<p>All schedules of one key duration have as many key frames, or a few less. The oracle knows how
+accurate each choice would be: no schedule can be better. "accuracy" is over all frames together.
+Adaptive schedules spend the flow network on their key frames too; the frames per second, where they
+were measured, count it.</p>
+<table><tr>{head}</tr>{body}</table>
+{images}
+</body></html>
+"""
+
+
+def _plain(value: object) -> object:
+    """The same for a JSON file, which knows no NaN: None in its place."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

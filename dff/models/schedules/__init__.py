@@ -1,0 +1,1 @@
+"""Schedules that take key frames where they are needed; the paper's is in `dff.models.schedule`."""
