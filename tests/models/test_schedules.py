@@ -52,9 +52,7 @@ class Given:
 def run(schedule, frames, seconds=lambda index, keys: 0.0):
     keys = [0]
     for index in range(1, frames):
-        told = Evidence(
-            index, index - keys[-1], len(keys), seconds=seconds(index, len(keys))
-        )
+        told = Evidence(index, index - keys[-1], len(keys), seconds=seconds(index, len(keys)))
         if schedule.is_key(told):
             keys.append(index)
     return keys

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from dff.commands.schedule_videos import asked_model, asked_videos, schedule_parser, tell
+from dff.commands.schedules.arguments import asked_model, asked_videos, schedule_parser, tell
 from dff.data.files.whole_files import whole_file
 from dff.inference.schedules.fitting import fit_agreement
 from dff.models.schedules.learned import saved_head

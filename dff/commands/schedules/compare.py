@@ -9,7 +9,7 @@ Without labels the model's own result on each frame counts as true.
 from dataclasses import replace
 from pathlib import Path
 
-from dff.commands.schedule_videos import asked_model, asked_videos, schedule_parser, tell
+from dff.commands.schedules.arguments import asked_model, asked_videos, schedule_parser, tell
 from dff.inference.schedules.comparison import compare
 from dff.inference.schedules.measuring import measured_fps
 from dff.inference.schedules.observation import observe
