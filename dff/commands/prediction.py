@@ -24,7 +24,7 @@ from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.models.contracts import Task
 from dff.models.schedules.named import CHANGE, FIXED, USUAL_KEY_DURATION, named_schedule
-from dff.models.weights.load import SHIPPED
+from dff.models.weights.load import SHIPPED, TORCHVISION
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -159,7 +159,7 @@ def _schedule_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _digest(file: str | Path | None) -> str | None:
-    if file is None or str(file) in SHIPPED:
+    if file is None or str(file) in SHIPPED or str(file).startswith(TORCHVISION):
         return None if file is None else str(file)
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

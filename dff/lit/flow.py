@@ -41,6 +41,7 @@ class LitFlow(optimizers.ClipsGradients):
         flow_network: Name of the flow network.
         flow_weights: Weights to begin with, a checkpoint or a file that `load_weights` takes; None
             stays random.
+        flow_updates: How often raft_small or raft_large refines its flow; None is 12.
         level_weights: Weight of the mean error of each prediction layer, coarse to fine; the last
             one is the flow that propagation uses. None takes 0.25, 0.25, 0.25, 0.5, 1. A network
             with fewer prediction layers takes the last of them.
@@ -61,6 +62,7 @@ class LitFlow(optimizers.ClipsGradients):
         self,
         flow_network: build.FlowNetworkName = "flownet",
         flow_weights: str | None = None,
+        flow_updates: int | None = None,
         level_weights: list[float] | None = None,
         object_weight: float = 1.0,
         soften: float | None = None,
@@ -79,7 +81,7 @@ class LitFlow(optimizers.ClipsGradients):
                 f"level_weights has {len(self.level_weights)} numbers: wanted one for each of the "
                 "5 prediction layers, coarse to fine"
             )
-        self.flow_network = build.flow_network(flow_network)
+        self.flow_network = build.flow_network(flow_network, flow_updates)
         self.flow_network.to(memory_format=torch.channels_last)
 
     def setup(self, stage: str) -> None:

@@ -52,6 +52,7 @@ class LitDFF(optimizers.ClipsGradients):
         flow_from: How the flow to a key frame is found: from the "key" frame alone, as the paper;
             from neighbour to neighbour ("chain"); or from the key frame moved to where the frame
             before saw it ("warm").
+        flow_updates: How often raft_small or raft_large refines its flow; None is 12.
         optimizer: "sgd" or "adam" with `milestones`, or "adamw" with one cycle.
         lr: Learning rate.
         momentum: Of SGD.
@@ -81,6 +82,7 @@ class LitDFF(optimizers.ClipsGradients):
         weights: str | None = None,
         flow_weights: str | None = None,
         flow_from: build.FlowFrom = "key",
+        flow_updates: int | None = None,
         optimizer: optimizers.OptimizerName = "sgd",
         lr: float = 1e-3,
         momentum: float = 0.9,
@@ -99,7 +101,9 @@ class LitDFF(optimizers.ClipsGradients):
         # from a checkpoint, or reloads one, has no need of the file.
         self._features = [features] if weights else []
         tasks = list(self.tasks.values())
-        self.model = build.deep_feature_flow(features, flow_network, tasks, task_layers, flow_from)
+        self.model = build.deep_feature_flow(
+            features, flow_network, tasks, task_layers, flow_from, flow_updates
+        )
         # bf16 on a CPU, and tensor cores, are fast in this layout alone; frames come in it too.
         self.model.to(memory_format=torch.channels_last)
         self._engine: list[Engine] = []  # in a list, so that no checkpoint holds its model

@@ -14,6 +14,7 @@ from dff.models.flow.classical import DISFlow, NoFlow
 from dff.models.flow.flownet import FlowNet
 from dff.models.flow.inception import FlowNetInception
 from dff.models.flow.light import LightFlow
+from dff.models.flow.raft import UPDATES, RAFTFlow, RAFTSize
 from dff.models.flow.sift_flow.sift_flow import SIFTFlow
 from dff.models.names import (
     ClassicalFlowName,
@@ -60,6 +61,7 @@ def networks(settings: Mapping[str, Any], tasks: Sequence[Task]) -> DeepFeatureF
         tasks,
         settings.get("task_layers", 1),
         settings.get("flow_from", "key"),
+        settings.get("flow_updates"),
     )
 
 
@@ -91,14 +93,23 @@ def whole_feature_network(settings: Mapping[str, Any]) -> ResNet | TimmFeatures:
     )
 
 
-def flow_network(name: FlowName = "flownet") -> nn.Module:
+def flow_network(name: FlowName = "flownet", updates: int | None = None) -> nn.Module:
     """A flow network, or a classical flow, which has no parameters.
 
+    Args:
+        name: Of it.
+        updates: How often RAFT refines its flow; None is as torchvision runs it.
+
     Raises:
-        ValueError: An unknown name.
+        ValueError: An unknown name, or updates of another network than RAFT.
     """
     if name not in get_args(FlowName):
         raise ValueError(f"flow network {name!r}: wanted one of {', '.join(get_args(FlowName))}")
+    if updates is not None and not name.startswith("raft"):
+        raise ValueError(
+            f"flow_updates {updates} with {name}: raft_small and raft_large alone have them; leave "
+            "flow_updates out"
+        )
     if name == "zero":
         return NoFlow()
     if name in get_args(ClassicalFlowName):
@@ -109,6 +120,9 @@ def flow_network(name: FlowName = "flownet") -> nn.Module:
         return FlowNetInception()
     if name == "light":
         return LightFlow()
+    if name == "raft_small" or name == "raft_large":
+        size: RAFTSize = "small" if name == "raft_small" else "large"
+        return RAFTFlow(size, UPDATES if updates is None else updates)
     return FlowNet(width={"flownet": 1.0, "flownet_half": 0.5}[name])
 
 
@@ -118,6 +132,7 @@ def deep_feature_flow(
     tasks: Sequence[Task],
     task_layers: TaskLayers = 1,
     flow_from: FlowFrom = "key",
+    flow_updates: int | None = None,
 ) -> DeepFeatureFlow:
     """Joins a feature network, a flow network and a head for each task.
 
@@ -129,10 +144,12 @@ def deep_feature_flow(
             layer alone; 5, 12, 21 take the last layers of the feature network too; 0 propagates
             the scores of a task that can be cut there.
         flow_from: How the flow to a key frame is found.
+        flow_updates: See `flow_network`.
 
     Raises:
         ValueError: `task_layers` is 0, and the tasks are others than one that can be cut.
     """
+    network = flow_network(flow, flow_updates)
     if task_layers == 0:
         parts = tasks[0].cut(*features.channels) if len(tasks) == 1 else None
         if parts is None:
@@ -144,14 +161,14 @@ def deep_feature_flow(
         scores, head, number = parts
         front = Layers({"0": features, "1": scores}, number, features.strides)
         heads = {tasks[0].name: head}
-        return DeepFeatureFlow(front, flow_network(flow), heads, flow_from=flow_from)
+        return DeepFeatureFlow(front, network, heads, flow_from=flow_from)
     heads = {task.name: task.head(features.channels, features.strides) for task in tasks}
     if task_layers == 1:
-        return DeepFeatureFlow(features, flow_network(flow), heads, flow_from=flow_from)
+        return DeepFeatureFlow(features, network, heads, flow_from=flow_from)
     if not isinstance(features, ResNet):
         raise ValueError(
             f"task_layers {task_layers} cuts a ResNet of the paper (its Table 5), and the feature "
             f"network is {TIMM}{features.name}: take task_layers 1 or 0"
         )
     front, tail = split(features, task_layers)
-    return DeepFeatureFlow(front, flow_network(flow), heads, tail, flow_from=flow_from)
+    return DeepFeatureFlow(front, network, heads, tail, flow_from=flow_from)

@@ -6,7 +6,9 @@ Command lines offer these names, so that their help needs none of the networks.
 from typing import Literal
 
 FeatureNetworkName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-FlowNetworkName = Literal["flownet", "flownet_half", "flownet_inception", "light"]
+FlowNetworkName = Literal[
+    "flownet", "flownet_half", "flownet_inception", "light", "raft_small", "raft_large"
+]
 ClassicalFlowName = Literal[
     "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
 ]

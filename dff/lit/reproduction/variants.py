@@ -160,6 +160,8 @@ TITLES = {
     "flownet_half": "FlowNet Half",
     "flownet_inception": "FlowNet Inception",
     "light": "light flow network",
+    "raft_small": "RAFT small",
+    "raft_large": "RAFT",
 }
 
 
