@@ -95,4 +95,3 @@ class RAFTFlow(RAFT):
         found = super().forward(*frames, num_flow_updates=self.updates)
         size = -(-height // _SIDE), -(-width // _SIDE)
         return [resample(flow.float(), 1, _SIDE, size) for flow in found]
-
