@@ -91,6 +91,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--score", type=float, default=0.5, help="draw no boxes with a lower score; all are written"
     )
+    parser.add_argument(
+        "--seq_nms",
+        action="store_true",
+        help="link detections over each whole video and rescore them together, in their files",
+    )
     parser.add_argument("--no_overlay", action="store_true", help="write no overlay video")
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument(

@@ -22,6 +22,7 @@ from dff.inference.model import Model, load
 from dff.inference.per_frame import default_flow, load_per_frame
 from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
+from dff.inference.tasks.detection import Detection
 from dff.models.contracts import Task
 from dff.models.schedules.named import CHANGE, FIXED, USUAL_KEY_DURATION, named_schedule
 from dff.models.weights.load import SHIPPED, TORCHVISION
@@ -52,6 +53,8 @@ def predict(args: argparse.Namespace) -> int:
     else:
         model = load_per_frame_model(args, device) if args.model else load_trained(args, device)
         tasks = model.tasks
+    if args.seq_nms:
+        link_detections(tasks)
     writer = result_writer(args, tasks)
     videos = videos_to_predict(args, writer)
     if not videos:
@@ -121,6 +124,19 @@ def only_device(accelerator: str, devices: int | str, num_nodes: int) -> torch.d
     return found if one or torch.accelerator.device_count() == 1 else None
 
 
+def link_detections(tasks: Mapping[str, Task]) -> None:
+    """Lets the files of a detector hold what Seq-NMS makes of a whole video.
+
+    Raises:
+        ValueError: The model detects nothing.
+    """
+    detectors = [task for task in tasks.values() if isinstance(task, Detection)]
+    if not detectors:
+        raise ValueError(f"--seq_nms: the model has no boxes, its tasks are {', '.join(tasks)}")
+    for task in detectors:
+        task.linked = True
+
+
 def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> ResultWriter:
     """Writes results as the arguments say.
 
@@ -133,6 +149,7 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
     settings = {
         **_model_settings(args),
         **_schedule_settings(args),
+        **({"seq_nms": True} if args.seq_nms else {}),
         "flow_network": args.flow_network,
         "flow_from": args.flow_from,
         "short_side": args.short_side,

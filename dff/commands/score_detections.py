@@ -11,6 +11,7 @@ format: number of the frame from 1 over the whole set, class from 1, score, x1, 
 
 import argparse
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -24,6 +25,7 @@ from dff.inference.accuracy.average_precision import (
     average_precision,
     class_mean,
 )
+from dff.inference.accuracy.seq_nms import seq_nms
 
 if TYPE_CHECKING:
     from dff.data.datasets.imagenet_vid.ground_truth import VidGroundTruth
@@ -37,9 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
     from dff.data.datasets.imagenet_vid.snippets import CLASSES
 
     if not args.detections.is_dir():
+        if args.seq_nms:
+            raise ValueError("--seq_nms: wanted a folder of dff predict, which tells videos apart")
         rows = read_rows(args.detections)
     elif args.list:
-        rows = read_folder(args.detections, args.list)
+        rows = read_folder(args.detections, args.list, seq_nms if args.seq_nms else None)
     else:
         raise ValueError(f"{args.detections} is a folder: name VID_val_videos.txt with --list")
     truth = read_vid_ground_truth(args.boxes, args.motion)
@@ -65,6 +69,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--boxes", type=Path, required=True, help="the ground truth, .mat")
     parser.add_argument("--motion", type=Path, help="motion IoU of its boxes, .mat, for groups")
     parser.add_argument("--list", type=Path, help="VID_val_videos.txt, for a folder")
+    parser.add_argument(
+        "--seq_nms", action="store_true", help="link the detections of each video, and rescore them"
+    )
     parser.add_argument("--protocol", choices=get_args(BoxMetric), default="vid")
     return parser.parse_args(arguments)
 
@@ -94,12 +101,15 @@ def read_rows(path: Path) -> np.ndarray:
     return rows
 
 
-def read_folder(folder: Path, videos: Path) -> np.ndarray:
+def read_folder(
+    folder: Path, videos: Path, rescore: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
     """Reads NAME.boxes.txt of each listed video, with the official numbers of the frames.
 
     Args:
         folder: Output of dff predict.
         videos: List of `val/NAME first 0 length`; `first` is a video's first number.
+        rescore: Makes other rows of those of a video.
 
     Raises:
         FileNotFoundError: The list or a video's detections are missing.
@@ -125,6 +135,8 @@ def read_folder(folder: Path, videos: Path) -> np.ndarray:
                 f"{path} has frames {rows[:, 0].min():g} to {rows[:, 0].max():g}, and {videos} "
                 f"gives {name} {frames} frames: predict that video again, whole"
             )
+        if rescore is not None:
+            rows = rescore(rows)
         rows[:, 0] += first_number
         parts.append(rows)
     return np.concatenate([np.zeros((0, 7)), *parts])

@@ -180,15 +180,20 @@ def flow_of_pairs(model: DeepFeatureFlow, batch: Mapping[str, Tensor]) -> Flow:
         return model.find_flow(batch["key"], batch["current"])
     flow = find_flows(model, KeyFrame(frames[:1], ()), frames[1:])
     rows = (batch["gap"] - 1).clamp(min=0)
-    context = None if flow.context is None else flow.context[rows]
-    return flow._replace(field=flow.field[rows], context=context)
+    context, current = (None if m is None else m[rows] for m in (flow.context, flow.current))
+    return flow._replace(field=flow.field[rows], context=context, current=current)
 
 
 def joined_flows(flows: Sequence[Flow]) -> Flow:
     """The flow of several frames in one batch."""
-    contexts = [flow.context for flow in flows if flow.context is not None]
-    context = torch.cat(contexts) if contexts else None
-    return flows[0]._replace(field=torch.cat([flow.field for flow in flows]), context=context)
+    fields, contexts, frames = (
+        torch.cat(maps) if (maps := [m for m in of_one if m is not None]) else None
+        for of_one in (
+            [getattr(flow, n) for flow in flows] for n in ("field", "context", "current")
+        )
+    )
+    assert fields is not None
+    return flows[0]._replace(field=fields, context=contexts, current=frames)
 
 
 class _Part(NamedTuple):

@@ -53,6 +53,10 @@ class LitDFF(optimizers.ClipsGradients):
             from neighbour to neighbour ("chain"); or from the key frame moved to where the frame
             before saw it ("warm").
         flow_updates: How often raft_small or raft_large refines its flow; None is 12.
+        update_network: A light network that sees each non-key frame and corrects what was carried
+            there: "resnet18" and the like, "timm:NAME", or "half", the feature network at half
+            size. None leaves the paper's method as it is.
+        update_weights: Pre-trained weights of it, as `weights`.
         optimizer: "sgd" or "adam" with `milestones`, or "adamw" with one cycle.
         lr: Learning rate.
         momentum: Of SGD.
@@ -83,6 +87,8 @@ class LitDFF(optimizers.ClipsGradients):
         flow_weights: str | None = None,
         flow_from: build.FlowFrom = "key",
         flow_updates: int | None = None,
+        update_network: str | None = None,
+        update_weights: str | None = None,
         optimizer: optimizers.OptimizerName = "sgd",
         lr: float = 1e-3,
         momentum: float = 0.9,
@@ -102,7 +108,8 @@ class LitDFF(optimizers.ClipsGradients):
         self._features = [features] if weights else []
         tasks = list(self.tasks.values())
         self.model = build.deep_feature_flow(
-            features, flow_network, tasks, task_layers, flow_from, flow_updates
+            *(features, flow_network, tasks, task_layers, flow_from, flow_updates),
+            update=build.update_network(update_network, batch_norm),
         )
         # bf16 on a CPU, and tensor cores, are fast in this layout alone; frames come in it too.
         self.model.to(memory_format=torch.channels_last)
@@ -134,6 +141,14 @@ class LitDFF(optimizers.ClipsGradients):
                 self.print(load_feature_network(features, self.hparams.weights))
                 heads = load_heads(self.model.heads, self.hparams.weights)
                 self.print(f"heads from the same file: {', '.join(heads) or 'none'}")
+            if self.hparams.update_weights:
+                branch = self.model.update
+                if branch is None or branch.network is None:
+                    raise ValueError(
+                        f"update_weights {self.hparams.update_weights}: an update_network of its "
+                        "own alone takes them, such as resnet18"
+                    )
+                self.print(load_feature_network(branch.network, self.hparams.update_weights))
             if self.hparams.flow_weights:
                 self.print(load_weights(self.model.flow_network, self.hparams.flow_weights))
         self._features = []

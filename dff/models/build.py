@@ -24,6 +24,7 @@ from dff.models.names import (
     FlowNetworkName,
     TaskLayers,
 )
+from dff.models.update import CHANNELS
 
 __all__ = ["ClassicalFlowName", "FeatureNetworkName", "FlowFrom", "FlowName", "FlowNetworkName"]
 __all__ += ["TaskLayers", "deep_feature_flow", "feature_network", "flow_network"]
@@ -62,6 +63,7 @@ def networks(settings: Mapping[str, Any], tasks: Sequence[Task]) -> DeepFeatureF
         settings.get("task_layers", 1),
         settings.get("flow_from", "key"),
         settings.get("flow_updates"),
+        update_network(settings.get("update_network"), settings.get("batch_norm", "frozen")),
     )
 
 
@@ -91,6 +93,23 @@ def whole_feature_network(settings: Mapping[str, Any]) -> ResNet | TimmFeatures:
         settings.get("feature_channels", 1024),
         **{name: settings[name] for name in wanted if name in settings},
     )
+
+
+def update_network(
+    name: str | None, batch_norm: Literal["frozen", "trained"] = "frozen"
+) -> nn.Module | Literal["half"] | None:
+    """The network of an update branch: "resnet18" and the like, "timm:NAME", "half", or None.
+
+    Raises:
+        ImportError: It is one of timm, which is not installed.
+        ValueError: There is no such network.
+    """
+    if name is None or name == "half":
+        return "half" if name else None
+    settings = {"feature_network": name, "feature_channels": CHANNELS, "batch_norm": batch_norm}
+    if name in get_args(FeatureNetworkName):  # its weights come from torchvision
+        settings |= {"stride_in": "second", "normalization": "torchvision"}
+    return whole_feature_network(settings)
 
 
 def flow_network(name: FlowName = "flownet", updates: int | None = None) -> nn.Module:
@@ -133,6 +152,7 @@ def deep_feature_flow(
     task_layers: TaskLayers = 1,
     flow_from: FlowFrom = "key",
     flow_updates: int | None = None,
+    update: nn.Module | Literal["half"] | None = None,
 ) -> DeepFeatureFlow:
     """Joins a feature network, a flow network and a head for each task.
 
@@ -145,11 +165,24 @@ def deep_feature_flow(
             the scores of a task that can be cut there.
         flow_from: How the flow to a key frame is found.
         flow_updates: See `flow_network`.
+        update: The network of an update branch, which sees each non-key frame; "half" is the
+            feature network at half size.
 
     Raises:
         ValueError: `task_layers` is 0, and the tasks are others than one that can be cut.
     """
     network = flow_network(flow, flow_updates)
+    front, heads, tail = _parts(features, tasks, task_layers)
+    model = DeepFeatureFlow(front, network, heads, tail, flow_from=flow_from)
+    if update is not None:
+        model.use_update(None if update == "half" else update)
+    return model
+
+
+def _parts(
+    features: ResNet | TimmFeatures, tasks: Sequence[Task], task_layers: TaskLayers
+) -> tuple[nn.Module, dict[str, nn.Module], nn.Module | None]:
+    """What is propagated comes out of the first; the heads; the layers before them all."""
     if task_layers == 0:
         parts = tasks[0].cut(*features.channels) if len(tasks) == 1 else None
         if parts is None:
@@ -160,15 +193,14 @@ def deep_feature_flow(
             )
         scores, head, number = parts
         front = Layers({"0": features, "1": scores}, number, features.strides)
-        heads = {tasks[0].name: head}
-        return DeepFeatureFlow(front, network, heads, flow_from=flow_from)
+        return front, {tasks[0].name: head}, None
     heads = {task.name: task.head(features.channels, features.strides) for task in tasks}
     if task_layers == 1:
-        return DeepFeatureFlow(features, network, heads, flow_from=flow_from)
+        return features, heads, None
     if not isinstance(features, ResNet):
         raise ValueError(
             f"task_layers {task_layers} cuts a ResNet of the paper (its Table 5), and the feature "
             f"network is {TIMM}{features.name}: take task_layers 1 or 0"
         )
-    front, tail = split(features, task_layers)
-    return DeepFeatureFlow(front, network, heads, tail, flow_from=flow_from)
+    first, tail = split(features, task_layers)
+    return first, heads, tail

@@ -39,12 +39,14 @@ class Flow(NamedTuple):
 
     `field`: (B, 2, h, w) float32, from the current to the key frame, channel 0 = x, in image
     pixels. `context`: a map (B, M, h, w) that a scale field can be read from, None where there is
-    none. `size`: height and width of the frames, which `DeepFeatureFlow` fills in.
+    none. `size`: height and width of the frames, which `DeepFeatureFlow` fills in; and `current`,
+    the current frames (B, 3, H, W), where it has an update branch that looks at them.
     """
 
     field: Tensor
     context: Tensor | None = None
     size: tuple[int, int] | None = None
+    current: Tensor | None = None
 
 
 class PreparedKey(NamedTuple):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dff.models.contracts import Features, Flow, Head, PreparedKey
 from dff.models.flow.from_previous import Trail, flow_from_previous
 from dff.models.names import FlowFrom
+from dff.models.update import UpdateBranch
 from dff.models.warp import Stride, WarpMethod, flow_at_level, resample, warp
 
 Propagation = Literal["full", "no_scale", "no_flow", "copy"]
@@ -82,6 +83,7 @@ class DeepFeatureFlow(nn.Module):
         self.use_flow(flow_network)
         self.heads = nn.ModuleDict(heads)
         self.tail = tail if tail is not None else nn.Identity()
+        self.update: UpdateBranch | None = None
         self.warp_method: WarpMethod = warp_method
 
     @property
@@ -112,6 +114,20 @@ class DeepFeatureFlow(nn.Module):
             nn.init.ones_(layer.get_parameter("bias"))
         self.scale_layers = nn.ModuleList(layers)
 
+    def use_update(self, network: nn.Module | None) -> None:
+        """Lets a light network correct carried features from here on; see `UpdateBranch`.
+
+        Raises:
+            ValueError: Features have several levels.
+        """
+        if len(self.channels) > 1:
+            raise ValueError(
+                f"an update branch for features of {len(self.channels)} levels: wanted one level"
+            )
+        stride = self.strides[0]
+        assert isinstance(stride, int)
+        self.update = UpdateBranch(network, self.channels[0], stride)
+
     def encode(self, image: Tensor) -> Features:
         """The expensive step: image (B, 3, H, W) -> features."""
         features: Features = self.feature_network(image)
@@ -139,7 +155,8 @@ class DeepFeatureFlow(nn.Module):
             features: Of the key frame.
             key: Key frame, (B, 3, H, W), or what `prepare` made of it.
             current: Current frame, (B, 3, H, W).
-            mode: "full" is the method; the others leave a part out, to see what it was worth.
+            mode: "full" is the method; the others leave a part out, to see what it was worth, and
+                the update branch too.
             before: Of the frame before, where `flow_from` takes it; `key` is then the key frame.
 
         Returns:
@@ -158,7 +175,8 @@ class DeepFeatureFlow(nn.Module):
         else:
             assert isinstance(key, Tensor)  # it is moved, or has no part in it
             flow = flow_from_previous(self.flow_network, key, current, before, self.flow_from)
-        return flow._replace(size=(current.shape[-2], current.shape[-1]))
+        seen = current if self.update is not None else None
+        return flow._replace(size=(current.shape[-2], current.shape[-1]), current=seen)
 
     def carry(self, features: Features, flow: Flow, mode: Propagation = "full") -> Features:
         """Propagates along a flow that has been found already; see `propagate`."""
@@ -173,7 +191,11 @@ class DeepFeatureFlow(nn.Module):
         scale = None if mode == "no_scale" else self.scale_field(flow, size, level)
         stride = self._stride(flow, level)
         pixels = flow_at_level(flow.field, self.flow_stride, stride, size)
-        return warp_and_scale(features, pixels, scale, mode, self.warp_method)
+        carried = warp_and_scale(features, pixels, scale, mode, self.warp_method)
+        if self.update is None or flow.current is None or mode != "full":
+            return carried
+        updated: Tensor = self.update(carried, flow.current, self.feature_network)
+        return updated
 
     def scale_field(self, flow: Flow, size: tuple[int, int], level: int = 0) -> Tensor | None:
         """The scale field S of one level of features of `size` (h, w): (B, C, h, w).

@@ -55,6 +55,8 @@ def deploy(
     for part in ("feature_network", "tail"):
         setattr(networks, part, _part(getattr(networks, part), fusion))
     _rewrite_children(networks.heads, fusion)
+    if networks.update is not None:
+        _rewrite_children(networks.update, fusion)
     _rewrite_flow(networks, fusion)
     if compiled:
         model.feature_network = Compiled(model.feature_network)

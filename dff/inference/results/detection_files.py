@@ -5,8 +5,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
+from dff.inference.accuracy.seq_nms import seq_nms
 from dff.models.contracts import FramesOfVideo
 
 SUFFIXES = (".boxes.json", ".boxes.txt")
@@ -24,13 +26,15 @@ class DetectionFiles:
     Args:
         folder: Where to write.
         name: Of the video.
+        linked: Whether `seq_nms` rescores them: they are written when the video is whole.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, linked: bool = False) -> None:
         self.targets = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
         self.parts = [path.with_name(f".{path.name}.part") for path in self.targets]
         self.json, self.text = (path.open("w") for path in self.parts)
         self.first = True
+        self.linked, self.rows, self.times = linked, [np.zeros((0, 7))], dict[int, float]()
 
     def write(self, clip: FramesOfVideo, found: Tensor) -> None:
         """Adds frames.
@@ -39,27 +43,38 @@ class DetectionFiles:
             clip: The frames, shown at its times.
             found: (n, D, 6): x1, y1, x2, y2, score, class from 0; class -1 is an empty row.
         """
-        shown = zip(clip.times, found.float().tolist(), strict=True)
+        shown = zip(clip.times, found.double().numpy(), strict=True)
         for frame, (time, rows) in enumerate(shown, clip.start):
-            for x1, y1, x2, y2, score, label in rows:
-                if label < 0:
-                    continue
-                box = [round(v, 2) for v in (x1, y1, x2 - x1 + 1, y2 - y1 + 1)]
-                entry = {
-                    "image_id": frame,
-                    "category_id": int(label) + 1,
-                    "bbox": box,
-                    "score": round(score, 4),
-                    "time": round(time, 6),
-                }
-                self.json.write(("[\n" if self.first else ",\n") + json.dumps(entry))
-                self.first = False
-                self.text.write(
-                    f"{frame} {int(label) + 1} {score:.4f} {x1:.2f} {y1:.2f} {x2:.2f} {y2:.2f}\n"
-                )
+            rows = rows[rows[:, 5] >= 0]
+            numbers = np.full((len(rows), 1), frame)
+            self.times[frame] = time
+            self.rows.append(np.hstack([numbers, rows[:, [5, 4, 0, 1, 2, 3]]]))
+        if not self.linked:
+            self._write_rows(np.concatenate(self.rows))
+            self.rows, self.times = [], {}
+
+    def _write_rows(self, rows: np.ndarray) -> None:
+        """Adds rows of frame, class, score, x1, y1, x2, y2."""
+        for number, label, score, x1, y1, x2, y2 in rows.tolist():
+            frame = int(number)
+            box = [round(v, 2) for v in (x1, y1, x2 - x1 + 1, y2 - y1 + 1)]
+            entry = {
+                "image_id": frame,
+                "category_id": int(label) + 1,
+                "bbox": box,
+                "score": round(score, 4),
+                "time": round(self.times[frame], 6),
+            }
+            self.json.write(("[\n" if self.first else ",\n") + json.dumps(entry))
+            self.first = False
+            self.text.write(
+                f"{frame} {int(label) + 1} {score:.4f} {x1:.2f} {y1:.2f} {x2:.2f} {y2:.2f}\n"
+            )
 
     def close(self) -> None:
         """Gives both files their names."""
+        if self.linked:
+            self._write_rows(seq_nms(np.concatenate(self.rows)))
         self.json.write("[]\n" if self.first else "\n]\n")
         # What was held back is written only now, and may find the disk full.
         for stream in (self.json, self.text):

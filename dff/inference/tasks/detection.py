@@ -42,6 +42,8 @@ class Detection(Task):
         num_classes: Classes of objects.
         settings: Further settings of `DetectionHead`, such as its anchors.
         metric: How average precision is counted; see `average_precision`.
+
+    `linked`: whether files hold what Seq-NMS makes of the detections of a whole video.
     """
 
     name = "detection"
@@ -57,6 +59,7 @@ class Detection(Task):
     ) -> None:
         self.num_classes, self.settings, self.metric = num_classes, settings or {}, metric
         self.classes = numbered(num_classes)
+        self.linked = False
 
     def head(self, channels: tuple[int, ...], strides: tuple[int, ...]) -> DetectionHead:
         """Features of one level -> detections."""
@@ -118,4 +121,4 @@ class Detection(Task):
 
     def files(self, folder: Path, name: str, labels: str) -> DetectionFiles:
         """Both files of boxes."""
-        return DetectionFiles(folder, name)
+        return DetectionFiles(folder, name, self.linked)

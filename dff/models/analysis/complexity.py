@@ -17,7 +17,8 @@ class Complexity:
     """FLOPs (one multiply-add counts as 2) for one frame of a stated size.
 
     `heads` is all of the task networks, `by_head` the share that each has for itself. A classical
-    flow does not compute on tensors: its operations are not counted, and its FLOPs are 0.
+    flow does not compute on tensors: its operations are not counted, and its FLOPs are 0. `update`
+    is the update branch, where there is one.
     """
 
     feature_network: float
@@ -25,6 +26,7 @@ class Complexity:
     warp: float
     heads: float
     by_head: Mapping[str, float] = field(default_factory=dict)
+    update: float = 0.0
 
     @property
     def key_frame(self) -> float:
@@ -34,7 +36,7 @@ class Complexity:
     @property
     def current_frame(self) -> float:
         """FLOPs of a frame that is not a key frame."""
-        return self.flow_network + self.warp + self.heads
+        return self.flow_network + self.warp + self.update + self.heads
 
     @property
     def one_over_r(self) -> float | None:
@@ -87,7 +89,10 @@ def complexity(model: DeepFeatureFlow, size: tuple[int, int]) -> Complexity:
     # FlopCounterMode counts sampling and products as nothing. For each element: 4 taps of a
     # multiply-add, and one product with the scale field.
     warp = 9.0 * sum(level.numel() for level in levels_of(features))
-    return Complexity(feature_network, flow_network, warp, heads, by_head)
+    update = 0.0
+    if model.update is not None:
+        update = _count(model.update, features, frame, model.feature_network)[1]
+    return Complexity(feature_network, flow_network, warp, heads, by_head, update)
 
 
 def _count(module: nn.Module, *inputs: Any) -> tuple[Any, float]:

@@ -24,7 +24,7 @@ _SMALLEST = 128  # the coarsest of its four tables of comparisons has two pixels
 _SIDE = 8
 
 
-class RAFTFlow(RAFT):
+class RAFTFlow(RAFT):  # type: ignore[misc]  # torchvision has no types
     """RAFT's flow at stride 8; the names of its weights are torchvision's.
 
     Weights come by name (`torchvision:raft_small`, or `torchvision:Raft_Large_Weights.C_T_SKHT_V2`)
@@ -67,7 +67,7 @@ class RAFTFlow(RAFT):
             raise ValueError(f"{count} updates of RAFT's flow: wanted 1 or more")
         self._updates = count
 
-    def forward(self, current: Tensor, key: Tensor) -> Flow:  # type: ignore[override]
+    def forward(self, current: Tensor, key: Tensor) -> Flow:
         """Frames (B, 3, H, W), RGB in [0, 1] -> flow (B, 2, ceil(H / 8), ceil(W / 8)).
 
         Raises:
