@@ -100,7 +100,7 @@ def check_examples():
     from dff.models.flow.farneback import FarnebackFlow
 
     from dff.inference.evidence import plan
-    from dff.models.schedule import ChangeSchedule
+    from dff.models.schedule import DifferenceSchedule
 
     heads = {"segmentation": 1.0, "borders": 0.5}
     module = LitBorders("resnet18", "flownet_half", feature_channels=4, heads=heads)
@@ -114,7 +114,7 @@ def check_examples():
     accuracy = task.accuracy([0, 4])
     right = accuracy.result(accuracy.count(found, batch))["by_gap"]
     torch.testing.assert_close(right, (found == 0).flatten(1).float().mean(1))
-    schedule, dark = ChangeSchedule(longest=3), torch.zeros(1, 3, 64, 64)
+    schedule, dark = DifferenceSchedule(longest=3), torch.zeros(1, 3, 64, 64)
     frames = [dark, dark, dark + 0.5, dark + 0.5, dark + 0.5, dark + 0.5]
     asked = list(plan(schedule, torch.cat(frames), 0, None))
     assert asked == [True, False, True, False, False, True]

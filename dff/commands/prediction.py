@@ -20,6 +20,7 @@ from dff.inference.deploy.precision import dtype_of, usable_precision
 from dff.inference.engine import predict_videos, read_clips
 from dff.inference.model import Model, load
 from dff.inference.per_frame import default_flow, load_per_frame
+from dff.inference.results.rate import RateWatch
 from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.inference.tasks.detection import Detection
@@ -64,14 +65,17 @@ def predict(args: argparse.Namespace) -> int:
     else:
         before = signal.signal(signal.SIGTERM, _end)
         clips = read_clips(videos, schedule, resizing, device=device)
+        watch = RateWatch(writer, args.frames_per_second or 0.0)
         try:
-            predict_videos(model.engine(schedule), clips, writer)
+            predict_videos(model.engine(schedule), clips, watch)
         except _Terminated:
             print("terminated", file=sys.stderr)
             return 143
         finally:
             signal.signal(signal.SIGTERM, before)
         failed, speaks = writer.failed, True
+        for sentence in watch.told:
+            print(f"warning: {sentence}", file=sys.stderr)
     if speaks:
         print(f"{len(videos) - len(failed)} videos predicted to {args.output}")
         for reason in failed.values():

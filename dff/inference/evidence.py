@@ -87,8 +87,8 @@ def served_frames(
     for i, frame in enumerate(frames.split(1)):
         evidence = _told(schedule, start + i, frame, last)
         if "flow" in schedule.wants:
-            context = None if flow.context is None else flow.context[i : i + 1]
-            evidence = replace(evidence, flow=flow.field[i : i + 1], context=context)
+            own = flow.rows(slice(i, i + 1))
+            evidence = replace(evidence, flow=own.field, context=own.context)
         if maps is not None:
             evidence = replace(evidence, differences=maps[i : i + 1], difference=means[i])
         if sure is not None:

@@ -71,7 +71,7 @@ def load_per_frame(
         load_scale_layers(networks.scale_layers, flow_weights)
     networks.flow_from = flow_from or networks.flow_from
     networks.eval().requires_grad_(False)
-    deploy_flow(networks)
+    deploy_flow(networks, device)
     model = networks.feature_network.model
     if hasattr(model, "label_map") and torch.device(device).type == "cpu":
         model.label_map = label_map_by_strips

@@ -179,9 +179,7 @@ def flow_of_pairs(model: DeepFeatureFlow, batch: Mapping[str, Tensor]) -> Flow:
     if frames is None or len(frames) == 1:
         return model.find_flow(batch["key"], batch["current"])
     flow = find_flows(model, KeyFrame(frames[:1], ()), frames[1:])
-    rows = (batch["gap"] - 1).clamp(min=0)
-    context, current = (None if m is None else m[rows] for m in (flow.context, flow.current))
-    return flow._replace(field=flow.field[rows], context=context, current=current)
+    return flow.rows((batch["gap"] - 1).clamp(min=0))
 
 
 def joined_flows(flows: Sequence[Flow]) -> Flow:

@@ -48,6 +48,13 @@ class Flow(NamedTuple):
     size: tuple[int, int] | None = None
     current: Tensor | None = None
 
+    def rows(self, chosen: Tensor | slice) -> "Flow":
+        """The flow of some frames of the batch, by their rows."""
+        context, current = (
+            None if rows is None else rows[chosen] for rows in (self.context, self.current)
+        )
+        return self._replace(field=self.field[chosen], context=context, current=current)
+
 
 class PreparedKey(NamedTuple):
     """A key frame as a flow network takes it soonest: what it makes of that frame alone."""

@@ -64,9 +64,16 @@ def deploy(
     return model
 
 
-def deploy_flow(model: DeepFeatureFlow) -> None:
-    """Rewrites what propagates in a model, in place and in float32; its other parts stay."""
+def deploy_flow(model: DeepFeatureFlow, device: torch.device | str = "cpu") -> None:
+    """Rewrites what propagates in a model, in place and in float32; its other parts stay.
+
+    Args:
+        model: Which may have no parameters, as a model of one's own with a classical flow.
+        device: Where it runs.
+    """
     _rewrite_flow(model, _fusion(model, torch.float32, False))
+    if torch.device(device).type != "cpu":
+        model.warp_method = "grid_sample"
 
 
 def _fusion(model: DeepFeatureFlow, dtype: torch.dtype, compiled: bool) -> PackedFusion:

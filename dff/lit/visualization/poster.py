@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dff.data.files.whole_files import whole_file
-from dff.inference.recognizer import encode_key_frame, size_of
+from dff.inference.recognizer import encode_key_frame, find_flows, size_of
 from dff.inference.results.drawing import colour_flow, overlay
 from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.metrics.gaps import dense_flow
@@ -46,12 +46,13 @@ def draw_poster(
         name: [] for name in ("frame", "flow", "result copied", "Deep Feature Flow", "truth")
     }
     flows: list[Tensor] = []
+    found = find_flows(model, key, torch.cat(list(frames[1 : max(gaps) + 1])))
     for gap in gaps:
         frame, features = frames[gap], key.features
         if gap == 0:
             flows.append(torch.zeros(1, 2, *size, device=key_frame.device))
         else:
-            flow = model.find_flow(key_frame, frame)
+            flow = found.rows(slice(gap - 1, gap))
             features = model.carry(key.features, flow)
             flows.append(dense_flow(flow.field, size))
         labels = model.predict(features, size)[task.name]
