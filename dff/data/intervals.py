@@ -59,12 +59,14 @@ class EvaluationIntervals(Dataset[Pair]):
         """
         group = self.groups[index].tolist()
         number, current, gap = self.pairs.entries[group[-1]].tolist()
-        batch = collate([self.pairs[i] for i in group])
-        between = read_frames(self.pairs.snippets[number], range(current - gap + 1, current))
-        frames = [batch["key"][0], *map(self._as_seen, between)]
-        if gap:
-            frames.append(batch["current"][-1])
-        stacked = torch.stack([frame.permute(1, 2, 0) for frame in frames])
+        key, batch = current - gap, collate([self.pairs[i] for i in group])
+        shown = dict(zip(batch["gap"].tolist(), batch["current"], strict=True))
+        shown[0] = batch["key"][0]
+        between = [g for g in range(gap + 1) if g not in shown]
+        snippet, numbers = self.pairs.snippets[number], [key + g for g in between]
+        frames = read_frames(snippet, numbers) if numbers else []
+        shown |= dict(zip(between, map(self._as_seen, frames), strict=True))
+        stacked = torch.stack([shown[g].permute(1, 2, 0) for g in range(gap + 1)])
         batch["frames"] = stacked.permute(0, 3, 1, 2)
         # processes share intervals, not pairs
         batch["index"] = torch.full_like(batch["index"], index)

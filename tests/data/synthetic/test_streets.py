@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from dff.data.samples import SampleError
 from dff.data.synthetic.streets import dataset as streets
@@ -22,6 +23,7 @@ from dff.data.synthetic.streets.dataset import (
 )
 from dff.data.synthetic.streets.drawing import DrawnVideo, draw_video
 from dff.data.synthetic.streets.truth import LEAST_SIDE, write_truth
+from dff.models.schedules.cuts import CUT, cut_score
 
 TINY = StreetSettings(train_videos=1, val_videos=1, frames=12, val_frames=12, height=96, width=192)
 THING_IDS = [24, 25, 26, 27, 28, 31, 32, 33]
@@ -288,16 +290,57 @@ def test_streets_of_other_settings_are_refused(root: Path) -> None:
         draw_streets(root, other)
 
 
+MIXED = StreetSettings(0, 2, 1, 40, 64, 128, 1.5, 3, stops=1, turns=1, cuts=1)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_streets(tmp_path_factory.mktemp("data") / "mixed", MIXED, workers=1)
+
+
+def test_mixed_streets_stop_and_cut_and_their_truth_knows_it(mixed: Path) -> None:
+    truth = truth_for(mixed, "val", "streets/streets_000000")
+    assert truth is not None
+    motion, hidden = [], []
+    for frame in range(1, 40):
+        flow, occluded = truth.flow(frame, frame - 1)
+        hidden.append(occluded.mean())
+        # the ground is still wherever the camera stands
+        motion.append(np.median(np.abs(flow[~occluded])) if not occluded.all() else np.inf)
+    assert sum(share == 1 for share in hidden) == 1  # across the cut nothing is known
+    assert sum(value < 0.02 for value in motion) >= 4
+
+
+def test_cuts_of_mixed_streets_are_found_and_turns_are_none(mixed: Path) -> None:
+    truth = truth_for(mixed, "val", "streets/streets_000000")
+    assert truth is not None
+    files = sorted((mixed / "leftImg8bit_sequence/val/streets").glob("streets_000000_*"))
+    frames = [torch.from_numpy(cv2.imread(str(f))).permute(2, 0, 1)[None] / 255 for f in files]
+    for number in range(1, 40):
+        is_cut = bool(truth.flow(number, number - 1)[1].all())
+        assert (cut_score(frames[number], frames[number - 1]) > CUT) == is_cut
+
+
+def test_even_streets_keep_their_folder_and_wrong_numbers_are_named(tmp_path: Path) -> None:
+    settings = StreetSettings(1, 0, frames=1, height=32, width=64)
+    described = json.loads((draw_streets(tmp_path, settings, 1) / "settings.json").read_text())
+    assert not {"stops", "turns", "cuts", "static_share"} & described.keys()
+    with pytest.raises(SampleError, match="static_share=2: it must lie between 0 and 1"):
+        draw_streets(tmp_path / "other", StreetSettings(static_share=2))
+
+
 def test_a_damaged_settings_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(SampleError, match=r"settings\.json is damaged: delete"):
         draw_streets(tmp_path, TINY)
 
 
-def test_real_data_are_not_drawn_over(tmp_path: Path) -> None:
-    (tmp_path / "gtFine").mkdir()
-    with pytest.raises(SampleError, match="holds a data set that is not drawn"):
+@pytest.mark.parametrize("other", ["gtFine", "train", "holiday.jpg"])
+def test_a_folder_of_something_else_is_not_drawn_into(tmp_path: Path, other: str) -> None:
+    (tmp_path / other).mkdir()
+    with pytest.raises(SampleError, match=f"holds {other}, which is not drawn: .*--data Folder"):
         draw_streets(tmp_path, TINY)
+    assert [path.name for path in tmp_path.iterdir()] == [other]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

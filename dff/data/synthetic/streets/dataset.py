@@ -128,9 +128,10 @@ def _finished(root: Path, settings: StreetSettings) -> bool:
     try:
         found = json.loads((root / "settings.json").read_text())
     except FileNotFoundError:
-        if (root / "leftImg8bit_sequence").exists() or (root / "gtFine").exists():
+        if others := [path.name for path in root.glob("[!.]*")]:
             raise SampleError(
-                f"{root} holds a data set that is not drawn: choose another folder for the streets"
+                f"{root} holds {others[0]}, which is not drawn: choose another folder for the "
+                "streets, or name the data set that it is, such as --data Folder or Cityscapes"
             ) from None
         return False
     except (NotADirectoryError, PermissionError):
