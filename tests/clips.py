@@ -51,17 +51,20 @@ def write_clip(
     matrix=None,
     muxing=None,
     noise=0,
+    pictures=None,
 ):
-    """Writes numbered frames; `times` are milliseconds, 25 per second without.
+    """Writes numbered frames, or pictures; `times` are milliseconds, 25 per second without.
 
     `matrix` is a display matrix of nine numbers, `muxing` the options of the container.
     """
+    if pictures is None:
+        pictures = [draw(number, noise=noise) for number in range(count)]
     with av.open(str(path), "w", container_options=muxing or {}) as container:
         try:
             stream = container.add_stream(codec, rate=25, options=options or {})
         except Exception as error:
             pytest.skip(f"this PyAV has no encoder {codec}: {error}")
-        stream.height, stream.width = HEIGHT, WIDTH
+        stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = PIXELS.get(codec, "yuv420p")
         if rotation:
             stream.set_display_rotation(rotation)
@@ -71,8 +74,8 @@ def write_clip(
             stream.codec_context.time_base = Fraction(1, 1000)
         with same_scheduling():  # of the tests that follow
             container.start_encoding()
-        for number in range(count):
-            frame = av.VideoFrame.from_ndarray(draw(number, noise=noise), format="rgb24")
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))

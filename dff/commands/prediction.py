@@ -64,7 +64,8 @@ def predict(args: argparse.Namespace) -> int:
         failed, speaks = run(videos, writer)
     else:
         before = signal.signal(signal.SIGTERM, _end)
-        clips = read_clips(videos, schedule, resizing, device=device)
+        from_file = model.networks.from_file
+        clips = read_clips(videos, schedule, resizing, device=device, motion=from_file)
         watch = RateWatch(writer, args.frames_per_second or 0.0)
         try:
             predict_videos(model.engine(schedule), clips, watch)

@@ -211,9 +211,11 @@ class TimedFrame(NamedTuple):
     """A frame of a video, and when it is shown.
 
     `picture`: (H, W, 3) uint8 RGB. `time`: seconds after the first frame, which is at 0; they
-    increase. `end`: when it gives way if no frame follows.
+    increase. `end`: when it gives way if no frame follows. `motion`: where its parts came from in
+    the frame before, where the file was asked for it and says so; see `MotionReader`.
     """
 
     picture: np.ndarray
     time: float
     end: float
+    motion: np.ndarray | None = None

@@ -18,7 +18,8 @@ from dff.data.transforms.unit_range import to_unit_range
 from dff.data.video.clips import Clip, Clips
 from dff.data.video.sources import VideoInput
 from dff.inference.evidence import LastKey, plan, plans_ahead
-from dff.inference.recognizer import CPU_BATCH, KeyFrame, Predictions, recognize_frames, size_of
+from dff.inference.key_frame import KeyFrame
+from dff.inference.recognizer import CPU_BATCH, Predictions, recognize_frames, size_of
 from dff.models.dff import DeepFeatureFlow
 from dff.models.schedule import Schedule
 
@@ -89,8 +90,9 @@ class Engine:
             return Result(clip, error=error, started=started)
         frames = to_unit_range(clip.seen.to(self.device, non_blocking=True))
         try:
+            size = size_of(clip.frames)
             found = recognize_frames(
-                self.model, frames, self.schedule, self._key, clip.start, size_of(clip.frames)
+                self.model, frames, self.schedule, self._key, clip.start, size, clip.motion
             )
             found.check()
         except ValueError as fault:  # too small for the flow network: the next video may not be
@@ -115,6 +117,7 @@ def read_clips(
     world_size: int = 1,
     device: torch.device | str = "cpu",
     check: Callable[[], object] | None = None,
+    motion: bool = False,
 ) -> ReadAhead[Clip]:
     """The clips of videos for an engine, read ahead in a thread beside it.
 
@@ -129,6 +132,7 @@ def read_clips(
         world_size: Number of processes.
         device: Of the engine.
         check: See `ReadAhead`.
+        motion: Whether the engine's model takes flow `from_file`.
     """
     on_gpu = torch.device(device).type == "cuda"
     ahead = plans_ahead(schedule)
@@ -139,6 +143,7 @@ def read_clips(
         rank=rank,
         world_size=world_size,
         resizing=resizing,
+        motion=motion,
     )
     return ReadAhead(map(Clip.pinned, clips) if on_gpu else clips, check=check)
 

@@ -110,7 +110,9 @@ class Model:
         resizing = EvaluationTransform(short_side, max_side)
         if isinstance(source, str | Path):
             videos = find_videos([source])
-            clips: Iterable[Clip] = read_clips(videos, schedule, resizing, device=self.device)
+            clips: Iterable[Clip] = read_clips(
+                videos, schedule, resizing, device=self.device, motion=self.networks.from_file
+            )
         else:
             clips = clips_of_frames(source, resizing)
         for result in self.engine(schedule).run(clips):

@@ -5,18 +5,17 @@ baseline is key duration 1. What is kept between frames is a value that the call
 needs a reset and two videos cannot mix.
 """
 
-import copy
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dff.inference.evidence import LastKey, plan, plans_ahead, served_frames
-from dff.models.contracts import Features, Flow, PreparedKey
-from dff.models.dff import DeepFeatureFlow, Propagation, levels_of, on_levels, repeated
-from dff.models.flow.from_previous import Trail, compose
+from dff.inference.evidence import plan, plans_ahead, served_frames
+from dff.inference.key_frame import KeyFrame, Motion, find_flows
+from dff.models.contracts import Features
+from dff.models.dff import DeepFeatureFlow, Propagation, levels_of, on_levels
 from dff.models.schedule import FixedSchedule, Schedule
 
 Predictions = dict[str, Tensor]
@@ -25,55 +24,6 @@ Predictions = dict[str, Tensor]
 CPU_BATCH = 2
 """Frames that a CPU takes at once: what more of them leave between two layers outgrows its caches,
 and nine frames of 720p take a quarter longer."""
-
-
-class KeyFrame:
-    """What the frames after a key frame need: the frame and its features.
-
-    Args:
-        frame: (1, 3, H, W).
-        features: Of it.
-        index: Its number in its video.
-        number: How many key frames the video has had, this one included.
-        seconds: What the networks took for this video until the last frame that it served.
-    """
-
-    def __init__(
-        self,
-        frame: Tensor,
-        features: Features,
-        index: int = 0,
-        number: int = 1,
-        seconds: float = 0.0,
-    ) -> None:
-        self.frame, self.features, self.index = frame, features, index
-        self.number, self.seconds = number, seconds
-        self.before: Trail | None = None  # of the last frame after it
-        self._prepared: dict[int, Tensor | PreparedKey] = {}
-
-    def after(self, frames: Tensor, flow: Flow, count: int) -> "KeyFrame":
-        """The key frame as it serves what follows the first `count` (from 1) of some frames."""
-        key = copy.copy(self)
-        key.before = Trail(frames[count - 1 : count], flow.field[count - 1 : count])
-        return key
-
-    def prepared(self, model: DeepFeatureFlow, n: int) -> Tensor | PreparedKey:
-        """What `model.propagate` takes as the key frame of n frames.
-
-        Made when frames first ask for it: at key duration 1 none do.
-        """
-        if n not in self._prepared:
-            self._prepared[n] = model.prepare(self.frame.expand(n, -1, -1, -1))
-        return self._prepared[n]
-
-    def as_last(self) -> LastKey:
-        """As a schedule is told of it."""
-        previous = None if self.before is None else self.before.frame
-        return LastKey(self.index, self.frame, self.number, previous, self.seconds)
-
-    def repeated(self, n: int) -> Features:
-        """The features n times, without a copy."""
-        return repeated(self.features, n)
 
 
 class Recognized(NamedTuple):
@@ -131,69 +81,6 @@ def recognize(
     return _predict(model, features, frames, size)
 
 
-def find_flows(model: DeepFeatureFlow, key: KeyFrame, frames: Tensor) -> Flow:
-    """The flow of consecutive frames (n, 3, H, W) to their key frame.
-
-    They follow the frame that the key frame was last used for. Where the model finds flow from the
-    key frame, or from neighbour to neighbour, it is found for all of them at once.
-    """
-    if model.flow_from == "key":
-        return model.find_flow(key.prepared(model, len(frames)), frames)
-    if model.flow_from == "chain":
-        first = key.frame if key.before is None else key.before.frame
-        neighbours = model.find_flow(torch.cat((first, frames[:-1])), frames)
-        field, fields = None if key.before is None else key.before.field, []
-        for row in neighbours.field.split(1):
-            if field is None:
-                field = row
-            else:
-                field = compose(row, field, model.flow_stride)
-            fields.append(field)
-        return neighbours._replace(field=torch.cat(fields))
-    flows: list[Flow] = []
-    for frame in frames.split(1):
-        if key.before is None:
-            flows.append(model.find_flow(key.prepared(model, 1), frame))
-        else:
-            flows.append(model.find_flow(key.frame, frame, key.before))
-        key = key.after(frame, flows[-1], 1)
-    return joined_flows(flows)
-
-
-def encode_keys(model: DeepFeatureFlow, batch: Mapping[str, Tensor]) -> Features:
-    """Features of the key frames of a batch of pairs; see `flow_of_pairs`."""
-    if "frames" not in batch:
-        return model.encode(batch["key"])
-    return repeated(model.encode(batch["frames"][:1]), len(batch["gap"]))
-
-
-def flow_of_pairs(model: DeepFeatureFlow, batch: Mapping[str, Tensor]) -> Flow:
-    """The flow from current to key frame of each pair of a batch; it means nothing at gap 0.
-
-    Args:
-        model: In eval mode.
-        batch: With `key`, `current` and `gap`; where it has `frames` (see `EvaluationIntervals`),
-            all pairs have one key frame, and flow is found by way of all frames between.
-    """
-    frames = batch.get("frames")
-    if frames is None or len(frames) == 1:
-        return model.find_flow(batch["key"], batch["current"])
-    flow = find_flows(model, KeyFrame(frames[:1], ()), frames[1:])
-    return flow.rows((batch["gap"] - 1).clamp(min=0))
-
-
-def joined_flows(flows: Sequence[Flow]) -> Flow:
-    """The flow of several frames in one batch."""
-    fields, contexts, frames = (
-        torch.cat(maps) if (maps := [m for m in of_one if m is not None]) else None
-        for of_one in (
-            [getattr(flow, n) for flow in flows] for n in ("field", "context", "current")
-        )
-    )
-    assert fields is not None
-    return flows[0]._replace(field=fields, context=contexts, current=frames)
-
-
 class _Part(NamedTuple):
     """Frames that went through the networks together, and their features."""
 
@@ -210,6 +97,7 @@ def recognize_frames(
     key: KeyFrame | None = None,
     start: int = 0,
     size: tuple[int, int] | None = None,
+    motion: Motion = None,
 ) -> Recognized:
     """Recognises consecutive frames of a video, as many at once as one key frame serves.
 
@@ -220,13 +108,14 @@ def recognize_frames(
         key: The last key frame before them; None where the video begins.
         start: Number of the first frame in its video.
         size: Height and width of the results; None is that of the frames.
+        motion: What the file of the video says of it.
     """
     began = time.perf_counter() - (0.0 if key is None else key.seconds)
     propose = _planned if plans_ahead(schedule) else _looking_ahead
     found: list[Predictions] = []
     key_frames: list[bool] = []
     sums: list[Tensor] = []
-    for part in propose(model, frames, schedule, key, start, began):
+    for part in propose(model, frames, schedule, key, start, began, motion):
         found.append(_predict(model, part.features, part.frames, size))
         key_frames += [part.is_key] * len(part.frames)
         # not finite where a feature is not
@@ -245,6 +134,7 @@ def _planned(
     key: KeyFrame | None,
     start: int,
     began: float,
+    motion: Motion,
 ) -> Iterator[_Part]:
     """Each key frame by itself, and what it serves in batches."""
     is_key = list(plan(schedule, frames, start, None if key is None else key.as_last()))
@@ -257,7 +147,8 @@ def _planned(
         assert key is not None  # the first frame of a video is one
         served = frames[first:end]
         for some in served.split(batch_size(served)) if first < end else ():
-            flow = find_flows(model, key, some)
+            flow = find_flows(model, key, some, motion and motion[first : first + len(some)])
+            first += len(some)
             features = model.carry(key.repeated(len(some)), flow)
             key = key.after(some, flow, len(some))
             yield _Part(some, features, key, False)
@@ -270,6 +161,7 @@ def _looking_ahead(
     key: KeyFrame | None,
     start: int,
     began: float,
+    motion: Motion,
 ) -> Iterator[_Part]:
     """Flow for a batch of frames first; what lies behind a new key frame is found anew from it."""
     done, asks = 0, key is None
@@ -281,7 +173,7 @@ def _looking_ahead(
             done += 1
             continue
         some = rest[: batch_size(rest)]
-        flow = find_flows(model, key, some)
+        flow = find_flows(model, key, some, motion and motion[done : done + len(some)])
         features = model.carry(key.repeated(len(some)), flow)
         sure = model.confidence(features) if "confidence" in schedule.wants else None
         key.seconds = time.perf_counter() - began

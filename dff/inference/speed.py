@@ -9,11 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dff.inference.key_frame import KeyFrame, find_flows
 from dff.inference.recognizer import (
-    KeyFrame,
     batch_size,
     encode_key_frame,
-    find_flows,
     recognize,
     recognize_interval,
     size_of,

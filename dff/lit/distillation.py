@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from dff.inference.recognizer import encode_keys, flow_of_pairs, size_of
+from dff.inference.key_frame import encode_keys, flow_of_pairs
+from dff.inference.recognizer import size_of
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import GapAccuracy, mean_of
 from dff.lit.metrics.gaps import owned_by_rank

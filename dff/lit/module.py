@@ -10,7 +10,7 @@ from dff.inference.accuracy.average_precision import BoxMetric
 from dff.inference.deploy.deployment import deploy
 from dff.inference.deploy.precision import dtype_of
 from dff.inference.engine import Engine, Result
-from dff.inference.recognizer import encode_keys, flow_of_pairs
+from dff.inference.key_frame import encode_keys, flow_of_pairs
 from dff.inference.tasks.choice import DEFAULT, tasks_of
 from dff.lit.metrics.accuracy import GapAccuracy, mean_of, truth_size
 from dff.lit.metrics.gaps import owned_by_rank

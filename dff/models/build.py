@@ -11,6 +11,7 @@ from dff.models.backbones.timm import TimmFeatures
 from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flow.classical import DISFlow, NoFlow
+from dff.models.flow.codec import CodecFlow
 from dff.models.flow.flownet import FlowNet
 from dff.models.flow.inception import FlowNetInception
 from dff.models.flow.light import LightFlow
@@ -131,6 +132,8 @@ def flow_network(name: FlowName = "flownet", updates: int | None = None) -> nn.M
         )
     if name == "zero":
         return NoFlow()
+    if name == "codec":
+        return CodecFlow()
     if name in get_args(ClassicalFlowName):
         kind, _, preset = name.rpartition("_")
         kinds: dict[str, Callable[..., nn.Module]] = {"dis": DISFlow, "sift_flow": SIFTFlow}

@@ -99,11 +99,26 @@ class DeepFeatureFlow(nn.Module):
     def flow_from(self, how: FlowFrom) -> None:
         if how not in get_args(FlowFrom):
             raise ValueError(f"flow_from {how!r}: wanted one of {', '.join(get_args(FlowFrom))}")
+        if self.from_file and how != "chain":
+            raise ValueError(
+                f"flow_from {how!r} with the flow of the codec, whose vectors lead from each frame "
+                "to the one before: wanted chain, or another flow"
+            )
         self._flow_from: FlowFrom = how
 
+    @property
+    def from_file(self) -> bool:
+        """Whether flow is what the file of a video says of its motion; see `CodecFlow`."""
+        return bool(getattr(getattr(self, "flow_network", None), "from_file", False))
+
     def use_flow(self, flow_network: nn.Module) -> None:
-        """Propagates along another flow from here on; its scale field is 1 until it is trained."""
+        """Propagates along another flow from here on; its scale field is 1 until it is trained.
+
+        Motion vectors of a file lead from neighbour to neighbour: with them, so does the flow.
+        """
         self.flow_network = flow_network
+        if self.from_file:
+            self.flow_from = "chain"
         self.flow_stride = int(cast(int, flow_network.stride))
         # One 1x1 layer for each level, on what the flow network gives beside its flow; weights 0
         # and bias 1, so that an untrained scale field changes nothing.
@@ -175,6 +190,13 @@ class DeepFeatureFlow(nn.Module):
         else:
             assert isinstance(key, Tensor)  # it is moved, or has no part in it
             flow = flow_from_previous(self.flow_network, key, current, before, self.flow_from)
+        return self._completed(flow, current)
+
+    def told_flow(self, field: Tensor, current: Tensor) -> Flow:
+        """A flow (1, 2, h, w) that is known already, as `find_flow` gives it."""
+        return self._completed(Flow(field), current)
+
+    def _completed(self, flow: Flow, current: Tensor) -> Flow:
         seen = current if self.update is not None else None
         return flow._replace(size=(current.shape[-2], current.shape[-1]), current=seen)
 

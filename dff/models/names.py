@@ -10,7 +10,7 @@ FlowNetworkName = Literal[
     "flownet", "flownet_half", "flownet_inception", "light", "raft_small", "raft_large"
 ]
 ClassicalFlowName = Literal[
-    "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
+    "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow", "codec"
 ]
 ReadyFlowName = Literal[ClassicalFlowName, "light"]
 """Flows that need no training: classical ones, and a flow network whose weights come with dff."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dff.data.samples import TimedFrame
 from dff.data.transforms.pairs import EvaluationTransform
+from dff.data.video.motion import at_size
 from dff.data.video.sources import Video, VideoError, VideoInput
 
 LONGEST_CLIP = 32
@@ -37,6 +38,8 @@ class Clip:
         frame_count: About how many frames the video has, None if unknown.
         pixel_aspect: Width of a pixel by its height.
         frame_names: Names of the images without suffix, where the video is a folder; else None.
+        motion: Where the cells of each frame as `seen` came from in the frame before, (2, h, w) in
+            its pixels, or None where the file does not say; None where it was not asked.
         decode_seconds: Time spent reading the frames.
         error: Why reading stopped, else None.
     """
@@ -52,6 +55,7 @@ class Clip:
     frame_count: int | None = None
     pixel_aspect: Fraction = Fraction(1)
     frame_names: Sequence[str] | None = None
+    motion: Sequence[Tensor | None] | None = None
     decode_seconds: float = 0.0
     error: str | None = None
 
@@ -77,6 +81,7 @@ class Clips:
         longest: Frames in a clip at most; fewer where they would be large.
         max_frames: Frames read from each video at most; all if None.
         resizing: Of what the networks see; the frames themselves keep their size.
+        motion: Whether clips bring the motion vectors of their file.
 
     Raises:
         ValueError: A number is out of its range.
@@ -92,6 +97,7 @@ class Clips:
         longest: int = LONGEST_CLIP,
         max_frames: int | None = None,
         resizing: EvaluationTransform | None = None,
+        motion: bool = False,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}: wanted 0 to world size - 1")
@@ -99,7 +105,7 @@ class Clips:
             raise ValueError(f"max_frames {max_frames}: wanted at least 1, or None for all")
         self.videos = list(videos)[rank::world_size]
         self.begins, self.longest, self.max_frames = begins, longest, max_frames
-        self.resizing = resizing or EvaluationTransform()
+        self.resizing, self.motion = resizing or EvaluationTransform(), motion
 
     def __iter__(self) -> Iterator[Clip]:
         """Yields the clips of one video after the other; `last` ends each video."""
@@ -134,7 +140,7 @@ class Clips:
         """The clips of an opened video; the frames before an error come before it."""
         begins, frames, seen = self.begins(), list[TimedFrame](), list[np.ndarray]()
         number, began, longest = 0, perf_counter(), self.longest
-        stream = video.timed()
+        stream = video.timed(motion=True) if self.motion else video.timed()
         error: Exception | None = None
         while self.max_frames is None or number < self.max_frames:
             try:
@@ -181,8 +187,21 @@ def _joined(
         frame_count=video.frame_count,
         pixel_aspect=video.pixel_aspect,
         frame_names=None if names is None else names[start:end],
+        motion=_motion(frames, seen[0].shape[:2]),
         decode_seconds=perf_counter() - began,
     )
+
+
+def _motion(frames: Sequence[TimedFrame], seen: tuple[int, ...]) -> list[Tensor | None] | None:
+    if all(frame.motion is None for frame in frames):
+        return None
+    fields = (
+        None
+        if frame.motion is None
+        else at_size(frame.motion, frame.picture.shape[:2], (seen[0], seen[1]))
+        for frame in frames
+    )
+    return [None if f is None else torch.from_numpy(f).permute(2, 0, 1) for f in fields]
 
 
 def _stacked(pictures: Sequence[np.ndarray]) -> Tensor:

@@ -19,6 +19,7 @@ from dff.data.video.decoding import CutShortError, DamageError, decode_frames
 from dff.data.video.display_matrix import orientation_of
 from dff.data.video.frame_table import FrameTable, scan_frames
 from dff.data.video.frame_times import FrameClock, count_frames, header_end, promised_frames
+from dff.data.video.motion import MotionReader, ask_for_motion, say_none
 from dff.data.video.stream import RE_ENCODE, VideoError, check_file, open_stream
 
 __all__ = ["VideoError", "VideoFile"]
@@ -119,11 +120,15 @@ class VideoFile:
         """Yields each frame once, in order, (H, W, 3) uint8 RGB; see `timed`."""
         return (frame.picture for frame in self.timed())
 
-    def timed(self) -> Iterator[TimedFrame]:
+    def timed(self, motion: bool = False) -> Iterator[TimedFrame]:
         """Yields each frame once, in order, with its time; memory does not grow.
 
         The frames that are there are given, whatever their number in the header. A frame of
         another size than the first is scaled to it: a recording may change size half way.
+
+        Args:
+            motion: Also read the motion vectors of the file, where its format has any and frames
+                are shown as they are stored.
 
         Raises:
             VideoError: The file is damaged, or ends before its container says so; the message
@@ -132,13 +137,20 @@ class VideoFile:
         count = 0
         reformatter = VideoReformatter()
         with open_stream(self.path) as (container, stream):
+            vectors = MotionReader() if motion and ask_for_motion(self.path, stream) else None
             clock, end = FrameClock(stream.time_base, self.fps), header_end(container, stream)
             # AVI says when a frame is decoded: what it has as pts is wrong with B-frames.
             by_decoding = container.format.name == "avi"
             try:
                 for frame in decode_frames(self.path, container, stream):
                     time = clock.time(frame.dts if by_decoding else frame.pts, frame.duration)
-                    yield TimedFrame(self._rgb(frame, reformatter), time, clock.end(end))
+                    field = None if vectors is None else vectors.field(frame)
+                    if any(orientation_of(frame)) or self.size != (frame.height, frame.width):
+                        if vectors is not None:
+                            say_none(self.path, "it is turned, or changes its size")
+                        vectors = field = None
+                    picture = self._rgb(frame, reformatter)
+                    yield TimedFrame(picture, time, clock.end(end), field)
                     count += 1
             except DamageError as error:
                 raise VideoError(

@@ -15,6 +15,7 @@ from dff.data.files.images import natural_order, read_image
 from dff.data.samples import SampleError, TimedFrame
 from dff.data.video.file import VideoError, VideoFile
 from dff.data.video.frame_times import checked_fps
+from dff.data.video.motion import say_none
 from dff.data.video.typed_paths import answers, typed_paths
 
 __all__ = ["FrameFolder", "Video", "VideoError", "VideoFile", "VideoInput"]
@@ -64,8 +65,8 @@ class Video(Protocol):
         """Yields each frame once, (H, W, 3) uint8 RGB; raises VideoError where it is damaged."""
         ...
 
-    def timed(self) -> Iterator[TimedFrame]:
-        """Yields the same frames with their times."""
+    def timed(self, motion: bool = False) -> Iterator[TimedFrame]:
+        """Yields the same frames with their times, and with `motion` what the file says of that."""
         ...
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -118,8 +119,10 @@ class FrameFolder:
         """
         return (frame.picture for frame in self.timed())
 
-    def timed(self) -> Iterator[TimedFrame]:
-        """Yields each frame with its time: they follow each other evenly."""
+    def timed(self, motion: bool = False) -> Iterator[TimedFrame]:
+        """Yields each frame with its time: they follow each other evenly; images know no motion."""
+        if motion:
+            say_none(self.path, "it is a folder of images")
         for index in range(len(self._files)):
             picture = self._image(index, self.size)
             yield TimedFrame(picture, index / self.fps, (index + 1) / self.fps)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dff.inference.recognizer import encode_keys, flow_of_pairs, size_of
+from dff.inference.key_frame import encode_keys, flow_of_pairs
+from dff.inference.recognizer import size_of
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import GapAccuracy, truth_size
 from dff.lit.metrics.gaps import GapEndPointError, dense_flow, flow_of_cells

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dff.data.files.whole_files import whole_file
-from dff.inference.recognizer import encode_key_frame, find_flows, size_of
+from dff.inference.key_frame import find_flows
+from dff.inference.recognizer import encode_key_frame, size_of
 from dff.inference.results.drawing import colour_flow, overlay
 from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.metrics.gaps import dense_flow

@@ -135,7 +135,7 @@ def shallow(name="dis_fast"):
 def test_names_make_flows_without_parameters(name):
     network = build.flow_network(name)
     assert not list(network.parameters()) and not network.state_dict()
-    assert getattr(network, "preset", "zero") == name.rpartition("_")[2]
+    assert getattr(network, "preset", name) == name.rpartition("_")[2]
 
 
 def test_training_reaches_all_that_learns():
