@@ -256,6 +256,7 @@ class Videos(L.LightningDataModule):
             world_size=self.trainer.world_size,
             device=self.trainer.strategy.root_device,
             check=self._end_if_asked,
+            motion=self.trainer.lightning_module.model.from_file,
         )
 
     def _end_if_asked(self) -> None:
