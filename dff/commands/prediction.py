@@ -176,8 +176,12 @@ def _schedule_settings(args: argparse.Namespace) -> dict[str, Any]:
     if args.schedule == FIXED:
         return {"key_duration": args.key_duration or USUAL_KEY_DURATION}
     name = args.schedule if args.schedule == CHANGE else _digest(args.schedule)
-    budget = {n: getattr(args, n) for n in ("key_duration", "frames_per_second", "threshold")}
-    return {"schedule": name, **budget}
+    return {
+        "schedule": name,
+        "key_duration": args.key_duration,
+        "frames_per_second": args.frames_per_second,
+        "schedule_threshold": args.threshold,  # the writer's own is that of drawn boxes
+    }
 
 
 def _digest(file: str | Path | None) -> str | None:

@@ -35,7 +35,7 @@ class RateWatch:
                     f"{result.clip.video.name}: {rate:.1f} frames per second with {self._keys} key "
                     f"frames in {self._frames}, and {self.wanted:g} were asked for: the frames "
                     "between key frames are too slow for it; take a faster flow with "
-                    "--flow_network dis_fast, smaller frames with --short_side, or a lower rate"
+                    "--flow_network, smaller frames with --short_side, or a lower rate"
                 )
         self._sink.put(result)
 
