@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from dff.models.names import FLOW_FROM_HELP, FlowFrom, FlowName, ReadyFlowName
+from dff.models.names import FLOW_FROM_HELP, CodecFlowName, FlowFrom, FlowName, ReadyFlowName
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,9 +64,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--flow_network",
-        choices=get_args(FlowName),
-        help="a classical flow, or light, in place of the model's flow network; with --model any "
-        "flow network with --flow_weights, and if left out dis_fast on a CPU, light on a GPU",
+        choices=[*get_args(FlowName), *get_args(CodecFlowName)],
+        help="a classical flow, light, or the motion vectors of the file (codec), in place of the "
+        "model's flow network; with --model any flow network with --flow_weights, and if left out "
+        "dis_fast on a CPU, light on a GPU",
     )
     parser.add_argument("--flow_weights", type=Path, help="with --model, of its flow network")
     parser.add_argument("--flow_from", choices=get_args(FlowFrom), help=FLOW_FROM_HELP)
@@ -115,10 +116,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 "--weights, --flow_weights and --random_weights go with --model; a checkpoint has "
                 "its own"
             )
-        if args.flow_network not in (None, *get_args(ReadyFlowName)):
+        ready = (*get_args(ReadyFlowName), *get_args(CodecFlowName))
+        if args.flow_network not in (None, *ready):
             parser.error(
                 f"--flow_network {args.flow_network} without --model: a checkpoint has its own "
-                f"flow network, and only {', '.join(get_args(ReadyFlowName))} take its place"
+                f"flow network, and only {', '.join(ready)} take its place"
             )
         return args
     for flag in ("compile", "devices", "num_nodes", "precision"):

@@ -15,7 +15,7 @@ from dff.inference.tasks.segmentation import Segmentation
 from dff.models import build
 from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
-from dff.models.names import ClassicalFlowName, FlowFrom, FlowName
+from dff.models.names import ClassicalFlowName, CodecFlowName, FlowFrom, FlowName
 from dff.models.per_frame.model import PerFrameModel, as_deep_feature_flow
 from dff.models.per_frame.named import per_frame_model
 from dff.models.weights.load import load_scale_layers, load_weights
@@ -30,7 +30,7 @@ def load_per_frame(
     *,
     weights: Path | None = None,
     random: bool = False,
-    flow_network: FlowName | None = None,
+    flow_network: FlowName | CodecFlowName | None = None,
     flow_weights: str | Path | None = None,
     flow_from: FlowFrom | None = None,
     device: torch.device | str = "cpu",
@@ -59,7 +59,8 @@ def load_per_frame(
     """
     flow_network = flow_network or default_flow(device)
     flow_weights = flow_weights or shipped_weights(flow_network)
-    if (flow_weights is None) != (flow_network in get_args(ClassicalFlowName)):
+    learns_nothing = (*get_args(ClassicalFlowName), *get_args(CodecFlowName))
+    if (flow_weights is None) != (flow_network in learns_nothing):
         raise ValueError(
             f"flow network {flow_network} with flow weights {flow_weights}: a classical flow "
             "(dis_fast, ...) has none, and a flow network needs those that it was trained to, "
@@ -87,7 +88,7 @@ def per_frame_networks(
     spec: str,
     weights: Path | None = None,
     random: bool = False,
-    flow_network: FlowName = "zero",
+    flow_network: FlowName | CodecFlowName = "zero",
     device: torch.device | str = "cpu",
 ) -> tuple[DeepFeatureFlow, Task]:
     """A per-frame model as networks, and its task; arguments and errors as `load_per_frame`."""

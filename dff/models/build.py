@@ -19,6 +19,7 @@ from dff.models.flow.raft import UPDATES, RAFTFlow, RAFTSize
 from dff.models.flow.sift_flow.sift_flow import SIFTFlow
 from dff.models.names import (
     ClassicalFlowName,
+    CodecFlowName,
     FeatureNetworkName,
     FlowFrom,
     FlowName,
@@ -113,7 +114,9 @@ def update_network(
     return whole_feature_network(settings)
 
 
-def flow_network(name: FlowName = "flownet", updates: int | None = None) -> nn.Module:
+def flow_network(
+    name: FlowName | CodecFlowName = "flownet", updates: int | None = None
+) -> nn.Module:
     """A flow network, or a classical flow, which has no parameters.
 
     Args:
@@ -123,6 +126,8 @@ def flow_network(name: FlowName = "flownet", updates: int | None = None) -> nn.M
     Raises:
         ValueError: An unknown name, or updates of another network than RAFT.
     """
+    if name == "codec":
+        return CodecFlow()
     if name not in get_args(FlowName):
         raise ValueError(f"flow network {name!r}: wanted one of {', '.join(get_args(FlowName))}")
     if updates is not None and not name.startswith("raft"):
@@ -132,8 +137,6 @@ def flow_network(name: FlowName = "flownet", updates: int | None = None) -> nn.M
         )
     if name == "zero":
         return NoFlow()
-    if name == "codec":
-        return CodecFlow()
     if name in get_args(ClassicalFlowName):
         kind, _, preset = name.rpartition("_")
         kinds: dict[str, Callable[..., nn.Module]] = {"dis": DISFlow, "sift_flow": SIFTFlow}

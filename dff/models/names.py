@@ -10,11 +10,13 @@ FlowNetworkName = Literal[
     "flownet", "flownet_half", "flownet_inception", "light", "raft_small", "raft_large"
 ]
 ClassicalFlowName = Literal[
-    "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow", "codec"
+    "zero", "dis_ultrafast", "dis_fast", "dis_medium", "sift_flow_fast", "sift_flow_slow"
 ]
 ReadyFlowName = Literal[ClassicalFlowName, "light"]
 """Flows that need no training: classical ones, and a flow network whose weights come with dff."""
 FlowName = Literal[FlowNetworkName, ClassicalFlowName]
+CodecFlowName = Literal["codec"]
+"""The motion vectors of a video file: for prediction alone, as data sets of images have none."""
 FlowFrom = Literal["key", "chain", "warm"]
 """How the flow to a key frame is found: from the key frame alone; from neighbour to neighbour; or
 from the key frame moved to where the frame before saw it. See `dff.models.flow.from_previous`."""

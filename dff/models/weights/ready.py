@@ -5,7 +5,7 @@ from typing import cast, get_args
 from torch import nn
 
 from dff.models import build
-from dff.models.names import FlowName, ReadyFlowName
+from dff.models.names import CodecFlowName, FlowName, ReadyFlowName
 from dff.models.weights.load import SHIPPED, load_weights
 
 
@@ -15,7 +15,7 @@ def ready_flow_network(name: str) -> nn.Module:
     Raises:
         ValueError: It is the name of none.
     """
-    known = get_args(ReadyFlowName)
+    known = (*get_args(ReadyFlowName), *get_args(CodecFlowName))
     if name not in known:
         raise ValueError(
             f"flow network {name!r} in place of the trained one: wanted one that has nothing to "
