@@ -133,11 +133,13 @@ def flow_of_pairs(model: DeepFeatureFlow, batch: Mapping[str, Tensor]) -> Flow:
 
 def joined_flows(flows: Sequence[Flow]) -> Flow:
     """The flow of several frames in one batch."""
-    fields, contexts, frames = (
-        torch.cat(maps) if (maps := [m for m in of_one if m is not None]) else None
-        for of_one in (
-            [getattr(flow, n) for flow in flows] for n in ("field", "context", "current")
-        )
+
+    def joined(maps: Sequence[Tensor | None]) -> Tensor | None:
+        there = [rows for rows in maps if rows is not None]
+        return torch.cat(there) if there else None
+
+    return flows[0]._replace(
+        field=torch.cat([flow.field for flow in flows]),
+        context=joined([flow.context for flow in flows]),
+        current=joined([flow.current for flow in flows]),
     )
-    assert fields is not None
-    return flows[0]._replace(field=fields, context=contexts, current=frames)

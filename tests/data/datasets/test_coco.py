@@ -156,7 +156,7 @@ def test_what_is_wrong_with_images_and_boxes_is_told(tmp_path):
         find_snippets(file, tmp_path)
     frames = [{"video_id": 1, "frame_id": 0}, {"video_id": 1, "frame_id": 0}]
     file = write(tmp_path, ["a/0.png", "a/1.png"], [], frames)
-    with pytest.raises(SampleError, match="a/1.png and a/0.png are both frame 0 of video_1"):
+    with pytest.raises(SampleError, match=r"a/1.png and a/0.png are both frame 0 of video_1"):
         find_snippets(file, tmp_path)
 
 
