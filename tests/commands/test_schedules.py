@@ -140,6 +140,7 @@ def test_all_have_as_many_key_frames_and_the_oracle_the_best_mean():
     rows = {row.schedule: row for row in compare(task, seen, [3])}
     assert rows["fixed"].keys == rows["oracle"].keys == 10 and rows["exact"].keys <= 10
     assert rows["oracle"].mean >= max(rows["fixed"].mean, rows["exact"].mean)
+    assert rows["exact"].enough == 5  # the longest wait of 6 alone: here all is right
     assert rows["fixed"].accuracy == 1.0 and rows["fixed"].worst <= rows["fixed"].mean
     assert list(rows["exact"].key_frames[0]) == adaptive_key_frames(need, rows["exact"].threshold)
     assert chosen_gaps([0, 3], 5) == [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1)]

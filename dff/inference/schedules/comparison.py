@@ -1,7 +1,7 @@
 """Schedules at equal numbers of key frames: what each keeps, on average and where it is worst."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class ScheduleRow:
         fifth: Their 5th percentile.
         worst: The lowest mean over ten consecutive frames.
         threshold: Of the need; None for others.
+        enough: The fewest key frames with which it is as accurate as the fixed schedule; None for
+            others, and where none of the thresholds that were tried gives that.
         fps: Frames per second, measured; None where it was not.
     """
 
@@ -39,6 +41,7 @@ class ScheduleRow:
     fifth: float
     worst: float
     threshold: float | None = None
+    enough: int | None = None
     fps: float | None = None
 
     @property
@@ -72,11 +75,13 @@ def compare(
         if duration > longest:
             raise ValueError(f"key duration {duration}: at most {longest} was looked at")
         fixed = [list(range(0, len(one.accuracy), duration)) for one in seen]
-        rows.append(_row(task, "fixed", duration, seen, fixed))
+        count = sum(map(len, fixed))
+        plain = _row(task, "fixed", duration, seen, fixed)
+        rows.append(plain)
         for need in seen[0].needs:
-            threshold = threshold_for(seen, need, sum(map(len, fixed)))
-            keys = [adaptive_key_frames(one.needs[need], threshold) for one in seen]
-            rows.append(_row(task, need, duration, seen, keys, threshold))
+            threshold = threshold_for(seen, need, count)
+            row = _row(task, need, duration, seen, _all_keys(seen, need, threshold), threshold)
+            rows.append(replace(row, enough=_enough(task, seen, need, count, plain.accuracy)))
         if oracle:
             best = [
                 best_key_frames(_known(one.accuracy), len(keys))
@@ -103,9 +108,31 @@ def threshold_for(seen: Sequence[Observation], need: str, count: int) -> float:
     low, high = 0, len(values) - 1
     while low < high:
         middle = (low + high) // 2
-        keys = sum(len(adaptive_key_frames(one.needs[need], values[middle])) for one in seen)
+        keys = sum(map(len, _all_keys(seen, need, values[middle])))
         low, high = (low, middle) if keys <= count else (middle + 1, high)
     return float(values[low])
+
+
+def _all_keys(seen: Sequence[Observation], need: str, threshold: float) -> list[list[int]]:
+    return [adaptive_key_frames(one.needs[need], threshold) for one in seen]
+
+
+def _enough(
+    task: Task, seen: Sequence[Observation], need: str, count: int, accuracy: float
+) -> int | None:
+    """The fewest key frames, up to `count`, with which a schedule has that accuracy over all."""
+    found = None
+    for tried in range(count, len(seen) - 1, -max(1, count // 50)):
+        keys = _all_keys(seen, need, threshold_for(seen, need, tried))
+        counted = (
+            one.counted[k][gap]
+            for one, own in zip(seen, keys, strict=True)
+            for k, gap in chosen_gaps(own, len(one.accuracy))
+        )
+        if accuracy_of(task, counted) < accuracy:
+            break
+        found = sum(map(len, keys))
+    return found
 
 
 def chosen_gaps(key_frames: Sequence[int], frames: int) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ COLUMNS = (
     "5th percentile",
     "worst 10 frames",
     "threshold",
+    "as accurate as fixed with",
     "fps",
 )
 
@@ -37,6 +38,7 @@ def cells(row: ScheduleRow) -> list[str]:
         f"{row.key_duration:.2f}",
         *(f"{value:.3f}" for value in values),
         "-" if row.threshold is None else f"{row.threshold:.4f}",
+        "-" if row.enough is None else f"{row.enough} key frames",
         "-" if row.fps is None else f"{row.fps:.1f}",
     ]
 
