@@ -62,7 +62,9 @@ def test_a_key_frame_where_the_need_is_above_the_threshold_or_after_the_longest_
     need = Given([0, 0.1, 0.6, 0.3, 0.9, 0, 0, 0, 0, 0])
     assert run(AdaptiveSchedule(need), 10) == [0, 2, 4]
     assert run(AdaptiveSchedule(need, 0.2), 10) == [0, 2, 3, 4]
-    assert run(AdaptiveSchedule(need, 0.7, longest=3), 10) == [0, 3, 4, 7]
+    assert run(AdaptiveSchedule(need, 0.7, longest=3), 10) == [0, 2, 4, 7]
+    # the same need counts for more, the longer the key frame has served
+    assert run(AdaptiveSchedule(Given([0.2] * 10), 0.5), 9) == [0, 3, 6]
     assert AdaptiveSchedule(need).is_key(Evidence(0, 0))
 
 
@@ -186,7 +188,8 @@ def test_a_learned_need_is_what_its_head_foretells_and_survives_its_file(tmp_pat
     head = AgreementHead(len(vector)).eval()
     need = LearnedNeed(head, usual=0.2)
     told = evidence(context=torch.rand(1, 7, 6, 8, generator=torch.Generator().manual_seed(3)))
-    expected = 1 - float(head(evidence_vector(told).unsqueeze(0)))
+    with torch.no_grad():
+        expected = 1 - float(head(evidence_vector(told).unsqueeze(0)))
     assert need(told) == pytest.approx(expected)
     torch.save(saved_head(head, 0.2), tmp_path / "schedule.pth")
     again = loaded_need(torch.load(tmp_path / "schedule.pth", weights_only=True))

@@ -7,6 +7,7 @@ import numpy as np
 
 from dff.inference.schedules.observation import Observation, accuracy_of
 from dff.models.contracts import Task
+from dff.models.schedules.adaptive import weighed
 from dff.models.schedules.oracle import best_key_frames
 
 STRETCH = 10
@@ -96,14 +97,15 @@ def adaptive_key_frames(need: np.ndarray, threshold: float) -> list[int]:
     keys = [0]
     for frame in range(1, len(need)):
         gap = frame - keys[-1]
-        if gap >= need.shape[1] or need[frame, gap] > threshold:
+        if gap >= need.shape[1] or weighed(need[frame, gap], gap) > threshold:
             keys.append(frame)
     return keys
 
 
 def threshold_for(seen: Sequence[Observation], need: str, count: int) -> float:
     """The threshold that gives at most so many key frames over all videos, and nearly as many."""
-    values = np.concatenate([one.needs[need].ravel() for one in seen])
+    gaps = np.arange(seen[0].accuracy.shape[1])
+    values = np.concatenate([(one.needs[need] * gaps).ravel() for one in seen])
     values = np.unique(values[np.isfinite(values)])
     low, high = 0, len(values) - 1
     while low < high:

@@ -26,7 +26,7 @@ class Fitted:
         error: Mean absolute error of the agreement there.
         error_by_gap: That of the mean agreement at each gap, which needs no head.
         correlation: Of both rankings there (Spearman), 1 is the same order.
-        usual: The disagreement above which a fifth of the pairs lies.
+        usual: The median of disagreement times gap.
     """
 
     head: AgreementHead
@@ -101,7 +101,7 @@ def _fit(vectors: Tensor, agreements: Tensor, gaps: Tensor, seed: int) -> Fitted
         float((told - true).abs().mean()),
         float((blind - true).abs().mean()),
         _correlation(told, true),
-        float((1 - agreements).quantile(0.8)),
+        float(((1 - agreements) * gaps).median()),
     )
 
 

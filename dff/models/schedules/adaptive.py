@@ -1,4 +1,11 @@
-"""Key frames where they are needed: above a threshold, or as many as a budget allows."""
+"""Key frames where they are needed: above a threshold, or as many as a budget allows.
+
+The longer a key frame has served, the more frames share its cost. So the best time for the next one
+is not where a frame loses so and so much, but where it loses more than the mean of all frames since
+the key frame, the cost of that included (the marginal value theorem, Charnov 1976). Where losses
+grow evenly from frame to frame, that is where the loss times the number of frames passes a
+constant: what is compared is the need of a frame times the frames since the key frame.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +19,18 @@ _FIRMNESS = 3.0
 """How far the logarithm of the threshold moves until the tolerance is used up."""
 
 
+def weighed(need: float, since_key: int) -> float:
+    """What is compared with a threshold: a need, and how long the key frame has served."""
+    return need * since_key
+
+
 @dataclass(frozen=True)
 class AdaptiveSchedule:
-    """A key frame wherever the need is above a threshold.
+    """A key frame wherever the need times the frames since the last one is above a threshold.
 
     Args:
         need: Says how much a frame needs to be one.
-        threshold: None is the need's usual one.
+        threshold: Of that product; None is the need's usual one.
         longest: The largest key duration; None is no limit.
 
     Raises:
@@ -39,13 +51,13 @@ class AdaptiveSchedule:
         return self.need.wants
 
     def is_key(self, evidence: Evidence) -> bool:
-        """Compares the need with the threshold."""
+        """Compares with the threshold."""
         if evidence.since_key == 0:
             return True
         if self.longest is not None and evidence.since_key >= self.longest:
             return True
         threshold = self.need.usual if self.threshold is None else self.threshold
-        return self.need(evidence) > threshold
+        return weighed(self.need(evidence), evidence.since_key) > threshold
 
 
 @dataclass(frozen=True)
@@ -88,10 +100,10 @@ class BudgetSchedule:
         return self.need.wants | ({"seconds"} if self.frames_per_second is not None else set())
 
     def is_key(self, evidence: Evidence) -> bool:
-        """Compares the need with a threshold that the budget moves."""
+        """Compares with a threshold that the budget moves."""
         if evidence.since_key == 0:
             return True
-        need, left = self.need(evidence), self._left(evidence)
+        need, left = weighed(self.need(evidence), evidence.since_key), self._left(evidence)
         if math.isinf(need) or left >= 1:
             return True
         return left > -1 and need > self.need.usual * math.exp(-_FIRMNESS * left)

@@ -87,11 +87,11 @@ class LearnedNeed:
 
     Args:
         head: Trained, in eval mode.
-        usual: The need above which a key frame is worth its time.
+        usual: See `Need`.
     """
 
     head: AgreementHead
-    usual: float = 0.1
+    usual: float = 1.0
     wants: frozenset[Wanted] = field(default=frozenset({"previous", "difference", "flow"}))
 
     def __call__(self, evidence: Evidence) -> float:

@@ -13,7 +13,10 @@ class Need(Protocol):
 
     @property
     def usual(self) -> float:
-        """The need above which a key frame is worth its time, where nobody says anything else."""
+        """Need times frames since the key frame above which a new one is worth its time.
+
+        It is what a schedule takes where nobody says anything else.
+        """
         ...
 
     @property
@@ -37,7 +40,7 @@ class Change:
     """
 
     unseen: float = 0.25
-    usual: float = 0.03
+    usual: float = 0.3
     wants: frozenset[Wanted] = field(default=frozenset({"previous", "difference"}))
 
     def __call__(self, evidence: Evidence) -> float:

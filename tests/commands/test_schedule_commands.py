@@ -90,12 +90,12 @@ def test_a_learned_schedule_is_trained_compared_and_used(video, tmp_path, capsys
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.count("data:image/png") == 2 and "5th percentile" in page
     found = keys_of(video, tmp_path / "p", "--schedule", str(learned), "--key_duration", "8")
-    assert found["key_frames"] == 5 and found["settings"]["key_duration"] == 8
+    assert 4 <= found["key_frames"] <= 6 and found["settings"]["key_duration"] == 8
 
 
 def test_other_settings_of_a_schedule_are_other_results(video, tmp_path, capsys):
-    few = keys_of(video, tmp_path / "p", "--schedule", "change", "--threshold", "0.5")
-    many = keys_of(video, tmp_path / "p", "--schedule", "change", "--threshold", "0.001")
+    few = keys_of(video, tmp_path / "p", "--schedule", "change", "--threshold", "9")
+    many = keys_of(video, tmp_path / "p", "--schedule", "change", "--threshold", "0.01")
     assert few["key_frames"] == 2  # the first frame, and the cut
     assert many["key_frames"] > 5
 
