@@ -273,7 +273,7 @@ USER_ERRORS = [
         "cannot write the drawn streets|too long",
     ),
     Fault(
-        "streets into real data", real_data, "holds a data set that is not drawn: choose another"
+        "streets into real data", real_data, ", which is not drawn: choose another"
     ),
     Fault(
         "streets of no frame", call("draw_streets.py", "a", "--frames", "0"), "frames=0: it must be"
