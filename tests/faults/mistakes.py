@@ -272,9 +272,7 @@ USER_ERRORS = [
         call("draw_streets.py", LONG),
         "cannot write the drawn streets|too long",
     ),
-    Fault(
-        "streets into real data", real_data, ", which is not drawn: choose another"
-    ),
+    Fault("streets into real data", real_data, ", which is not drawn: choose another"),
     Fault(
         "streets of no frame", call("draw_streets.py", "a", "--frames", "0"), "frames=0: it must be"
     ),
