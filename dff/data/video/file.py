@@ -144,11 +144,13 @@ class VideoFile:
             try:
                 for frame in decode_frames(self.path, container, stream):
                     time = clock.time(frame.dts if by_decoding else frame.pts, frame.duration)
-                    field = None if vectors is None else vectors.field(frame)
-                    if any(orientation_of(frame)) or self.size != (frame.height, frame.width):
-                        if vectors is not None:
+                    field = None
+                    if vectors is not None:
+                        if any(orientation_of(frame)) or self.size != (frame.height, frame.width):
                             say_none(self.path, "it is turned, or changes its size")
-                        vectors = field = None
+                            vectors = None
+                        else:
+                            field = vectors.field(frame)
                     picture = self._rgb(frame, reformatter)
                     yield TimedFrame(picture, time, clock.end(end), field)
                     count += 1

@@ -1,11 +1,11 @@
 """Schedules at equal numbers of key frames: what each keeps, on average and where it is worst."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dff.inference.schedules.observation import Observation, accuracy_of
+from dff.inference.schedules.observation import Counted, Observation, accuracy_of
 from dff.models.contracts import Task
 from dff.models.schedules.adaptive import weighed
 from dff.models.schedules.oracle import best_key_frames
@@ -126,12 +126,7 @@ def _enough(
     found = None
     for tried in range(count, len(seen) - 1, -max(1, count // 50)):
         keys = _all_keys(seen, need, threshold_for(seen, need, tried))
-        counted = (
-            one.counted[k][gap]
-            for one, own in zip(seen, keys, strict=True)
-            for k, gap in chosen_gaps(own, len(one.accuracy))
-        )
-        if accuracy_of(task, counted) < accuracy:
+        if accuracy_of(task, _counted(seen, keys)) < accuracy:
             break
         found = sum(map(len, keys))
     return found
@@ -141,6 +136,13 @@ def chosen_gaps(key_frames: Sequence[int], frames: int) -> list[tuple[int, int]]
     """Key frame and gap of each frame."""
     keys = np.searchsorted(key_frames, np.arange(frames), side="right") - 1
     return [(key_frames[k], f - key_frames[k]) for f, k in enumerate(keys.tolist())]
+
+
+def _counted(seen: Sequence[Observation], key_frames: Sequence[Sequence[int]]) -> Iterator[Counted]:
+    """What was counted on each frame of all videos under some key frames."""
+    for one, keys in zip(seen, key_frames, strict=True):
+        for key, gap in chosen_gaps(keys, len(one.accuracy)):
+            yield one.counted[key][gap]
 
 
 def by_frame(seen: Observation, key_frames: Sequence[int]) -> np.ndarray:
@@ -157,10 +159,7 @@ def _row(
     key_frames: Sequence[Sequence[int]],
     threshold: float | None = None,
 ) -> ScheduleRow:
-    counted, frames = [], []
-    for one, keys in zip(seen, key_frames, strict=True):
-        counted += [one.counted[k][gap] for k, gap in chosen_gaps(keys, len(one.accuracy))]
-        frames.append(by_frame(one, keys))
+    frames = [by_frame(one, keys) for one, keys in zip(seen, key_frames, strict=True)]
     values = np.concatenate(frames)
     known = values[~np.isnan(values)]
     return ScheduleRow(
@@ -168,7 +167,7 @@ def _row(
         asked,
         key_frames,
         len(values),
-        accuracy_of(task, counted),
+        accuracy_of(task, _counted(seen, key_frames)),
         float(known.mean()) if len(known) else float("nan"),
         float(np.quantile(known, 0.05)) if len(known) else float("nan"),
         min((_worst_stretch(one) for one in frames), default=float("nan")),

@@ -114,7 +114,7 @@ class LearnedNeed:
 
 
 def saved_head(head: AgreementHead, usual: float) -> dict[str, Any]:
-    """What `load_need` takes."""
+    """What `loaded_need` takes."""
     return {"agreement_head": head.state_dict(), "usual": usual}
 
 
