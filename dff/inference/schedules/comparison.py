@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dff.inference.schedules.observation import Counted, Observation, accuracy_of
+from dff.inference.accuracy.totals import Counted
+from dff.inference.schedules.observation import Observation, accuracy_of
 from dff.models.contracts import Task
 from dff.models.schedules.adaptive import weighed
 from dff.models.schedules.oracle import best_key_frames

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dff.inference.accuracy.totals import Counted, total
 from dff.inference.model import Model
 from dff.inference.recognizer import recognize_frames
 from dff.models.contracts import Accuracy, Task
 from dff.models.schedule import Evidence, FixedSchedule, Wanted
 from dff.models.schedules.needs import Need
-
-Counted = Mapping[str, Tensor]
-"""What an `Accuracy` counts on one frame."""
 
 _FRAMES = 10**6  # more than any video here has
 
@@ -152,13 +150,4 @@ def count_frame(
 def accuracy_of(task: Task, frames: Iterable[Counted]) -> float:
     """The accuracy over frames by what was counted on each; NaN where nothing was."""
     counter = task.accuracy([0])
-    total: dict[str, Tensor] = {name: zeros.clone() for name, zeros in counter.sums.items()}
-    rows: dict[str, list[Tensor]] = {name: [empty] for name, empty in counter.rows.items()}
-    for counted in frames:
-        for name, value in counted.items():
-            if name in total:
-                total[name] += value
-            else:
-                rows[name].append(value.to(counter.rows[name].dtype))
-    joined = {**total, **{name: torch.cat(parts) for name, parts in rows.items()}}
-    return float(counter.result(joined)["by_gap"][0])
+    return float(counter.result(total(counter, frames))["by_gap"][0])

@@ -1,7 +1,7 @@
 """Speed and agreement of a per-frame model at several key durations, on one video."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.clips import clips_of_frames
+from dff.inference.accuracy.totals import total
 from dff.inference.engine import Result
 from dff.inference.model import Model
 from dff.inference.recognizer import size_of
@@ -158,24 +159,17 @@ def _agreement(
     task: Task, found: Sequence[Tensor], own: Sequence[Tensor], key_duration: int
 ) -> list[float | None]:
     """Agreement at each offset 0 .. l - 1: the model's own results are the truth."""
-    offsets = [i % key_duration for i in range(len(found))]
     counter: Accuracy = task.accuracy(range(key_duration))
-    counted: dict[str, Tensor] = {k: v.clone() for k, v in counter.sums.items()}
-    counted |= dict(counter.rows)
-    for index, (offset, result, truth) in enumerate(zip(offsets, found, own, strict=True)):
-        batch: dict[str, Tensor] = {
-            **task.as_targets(truth),
-            "gap": torch.tensor([offset]),
-            "index": torch.tensor([index]),
-        }
-        _add(counted, counter, counter.count(result, batch))
-    by_gap = counter.result(counted)["by_gap"].tolist()
+    counted = (
+        counter.count(
+            result,
+            {
+                **task.as_targets(truth),
+                "gap": torch.tensor([index % key_duration]),
+                "index": torch.tensor([index]),
+            },
+        )
+        for index, (result, truth) in enumerate(zip(found, own, strict=True))
+    )
+    by_gap = counter.result(total(counter, counted))["by_gap"].tolist()
     return [None if value != value else value for value in by_gap]
-
-
-def _add(counted: dict[str, Tensor], counter: Accuracy, more: Mapping[str, Tensor]) -> None:
-    for name, value in more.items():
-        if name in counter.sums:
-            counted[name] = counted[name] + value
-        else:
-            counted[name] = torch.cat([counted[name], value.to(counted[name].dtype)])
