@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from dff.data.files.json_values import nan_to_none
 from dff.data.files.whole_files import whole_file, write_whole
 from dff.inference.schedules.comparison import ScheduleRow, by_frame
 from dff.inference.schedules.observation import Observation
@@ -93,7 +94,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     figures = [{**asdict(row), "mean_key_duration": row.key_duration} for row in rows]
     content = {"model": title, "videos": [one.name for one in seen], "rows": figures}
-    write_whole(folder / "schedules.json", json.dumps(_plain(content), indent=2))
+    write_whole(folder / "schedules.json", json.dumps(nan_to_none(content), indent=2))
     pictures = []
     for asked in dict.fromkeys(row.asked for row in rows):
         some = [row for row in rows if row.asked == asked]
@@ -132,12 +133,3 @@ were measured, count it.</p>
 {images}
 </body></html>
 """
-
-
-def _plain(value: object) -> object:
-    """The same for a JSON file, which knows no NaN: None in its place."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from dff.data.files.json_values import nan_to_none
 from dff.data.files.whole_files import write_whole
 from dff.data.video.clips import clips_of_frames
 from dff.data.video.writer import VideoWriter
@@ -21,7 +22,6 @@ from dff.lit.evaluation.schedule_accuracy import (
     at_key_duration,
     batches_on,
     measures_of,
-    nan_to_none,
     schedule_accuracy,
 )
 from dff.lit.module import LitDFF

@@ -143,15 +143,6 @@ def measures_of(accuracy: dict[str, Any]) -> list[str]:
     return [name for name, found in accuracy.items() if isinstance(found, dict)]
 
 
-def nan_to_none(value: Any) -> Any:
-    """The same for a JSON file, which knows no NaN: None in its place."""
-    if isinstance(value, dict):
-        return {k: nan_to_none(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [nan_to_none(v) for v in value]
-    return None if isinstance(value, float) and value != value else value
-
-
 def _known(values: Sequence[float | None]) -> list[float]:
     return [v for v in values if v is not None and v == v]
 

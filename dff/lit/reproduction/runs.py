@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import yaml
 
+from dff.data.files.json_values import nan_to_none
 from dff.data.files.whole_files import write_whole
 from dff.lit.checkpoints import last_checkpoint
-from dff.lit.evaluation.schedule_accuracy import nan_to_none
 from dff.lit.reproduction.variants import Settings, Variant, training_settings
 
 State = Literal["new", "begun", "finished", "other settings"]

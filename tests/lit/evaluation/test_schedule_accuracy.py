@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dff.data.files.json_values import nan_to_none
 from dff.inference.tasks.detection import Detection
 from dff.lit.evaluation.schedule_accuracy import (
     at_key_duration,
     batches_on,
-    nan_to_none,
     schedule_accuracy,
 )
 from dff.models.analysis.clockwork import Clockwork
