@@ -1,5 +1,6 @@
 """The files of one (key, current) pair, read and compared with each other."""
 
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -50,15 +51,21 @@ def read_pair(
     paths = (snippet.frames[current - gap], snippet.frames[current], labels)
     boxes_alone = with_boxes and read_mask is None
     try:
-        if snippet.video is not None and not known and not with_boxes and read_mask is None:
-            key, frame = snippet.video.read([current - gap, current])  # decoded in one go
-            return {"current": frame, "key": key}
-        arrays = dict(known or _labelled(snippet, current, read_mask, with_boxes))
-        key = frame = arrays["current"]
-        if gap and boxes_alone and snippet.video is None:
-            key = _read_fitting(paths[0], frame.shape[:2])
-        elif gap:
-            (key,) = read_frames(snippet, [current - gap])
+        key = None
+        if snippet.video is not None and not known:
+            # of a video file both are decoded in one go
+            *earlier, frame = snippet.video.read([current - gap, current][gap == 0 :])
+            arrays = _labels_of(snippet, current, read_mask, with_boxes, frame)
+            key = earlier[0] if earlier else frame
+        else:
+            arrays = dict(known or _labelled(snippet, current, read_mask, with_boxes))
+            frame = arrays["current"]
+        if key is None:
+            key = frame
+            if gap and boxes_alone and snippet.video is None:
+                key = _read_fitting(paths[0], frame.shape[:2])
+            elif gap:
+                (key,) = read_frames(snippet, [current - gap])
         if key.shape != frame.shape:
             raise SampleError(
                 f"frames of two sizes in one snippet: the key frame is {_size(key)}, the current "
@@ -113,24 +120,33 @@ def read_frames(snippet: Snippet, numbers: Sequence[int]) -> list[np.ndarray]:
 def _labelled(
     snippet: Snippet, current: int, read_mask: ReadMask | None, with_boxes: bool
 ) -> Arrays:
-    """A labelled frame with its labels."""
+    """A labelled frame of image files with its labels."""
     path, orientation = snippet.frames[current], UPRIGHT
-    boxes = None
-    if with_boxes:
+    if with_boxes and read_mask is None:
         assert snippet.boxes is not None  # asked for where there are some
-        boxes = snippet.boxes.boxes(current)
-    arrays = {}
-    if snippet.video is not None:
-        (frame,) = snippet.video.read([current])
-    elif boxes is not None and read_mask is None:
-        frame = _read_fitting(path, boxes.frame_size)
+        frame = _read_fitting(path, snippet.boxes.boxes(current).frame_size)
     else:
         stored, orientation = read_stored(path)
         frame = turn(stored, orientation)
+    return _labels_of(snippet, current, read_mask, with_boxes, frame, orientation)
+
+
+def _labels_of(
+    snippet: Snippet,
+    current: int,
+    read_mask: ReadMask | None,
+    with_boxes: bool,
+    frame: np.ndarray,
+    orientation: int = UPRIGHT,
+) -> Arrays:
+    """A frame as `current`, with its labels."""
+    arrays = {}
     if read_mask is not None:
         arrays["mask"] = _mask(snippet.masks[current], read_mask, frame.shape[:2], orientation)
     arrays["current"] = frame
-    if boxes is not None:
+    if with_boxes:
+        assert snippet.boxes is not None
+        boxes = snippet.boxes.boxes(current)
         _check_size(boxes, frame)
         arrays |= dict(zip(BOXES, boxes[:3], strict=True))
     return arrays
@@ -153,7 +169,9 @@ def _mask(path: str, read_mask: ReadMask, shown: tuple[int, ...], orientation: i
         orientation: Of the frame.
     """
     mask, how = read_mask(path), ""
-    if orientation != UPRIGHT and read_orientation(path) == UPRIGHT:
+    # masks that are drawn of outlines are no files, and have no orientation of their own
+    own = read_orientation(path) if os.path.isfile(path) else UPRIGHT
+    if orientation != UPRIGHT and own == UPRIGHT:
         how = f", turned by its EXIF orientation {orientation}"
         stored = shown[::-1] if orientation >= SIDEWAYS else shown
         if mask.shape == stored == shown:

@@ -12,6 +12,20 @@ IGNORED = 255
 """Label of a pixel that no loss and no metric counts."""
 
 
+FIRST_CROWD = -2
+"""Label of a crowd of class 0; of class 1 it is -3, and so on. -1 is no box at all."""
+
+
+def crowd_of_class(labels: np.ndarray) -> np.ndarray:
+    """Classes from 0 -> the labels of crowds of them."""
+    return FIRST_CROWD - labels
+
+
+def class_of_crowd(labels: np.ndarray) -> np.ndarray:
+    """Labels of boxes and crowds -> the classes of both."""
+    return np.where(labels <= FIRST_CROWD, FIRST_CROWD - labels, labels)
+
+
 class SampleError(ValueError):
     """A file of the data set cannot be used; the message names the file and the cure."""
 
@@ -58,8 +72,10 @@ class Boxes(NamedTuple):
 
     `corners`: (N, 4) float32, x1, y1, x2, y2 in pixels of the frame, all inclusive: a box covers
     the pixels x1 to x2, and its width is x2 - x1 + 1.
-    `labels`: (N,) int64, classes from 0. `tracks`: (N,) int64, the same for one object in every
-    frame of its snippet; -1 where it is not known.
+    `labels`: (N,) int64, classes from 0; or `crowd_of_class`, for a region of many such objects:
+    nothing is learned there, and what is found there counts neither as right nor as wrong.
+    `tracks`: (N,) int64, the same for one object in every frame of its snippet; -1 where it is not
+    known.
     `frame_size`: height and width of the frame that the boxes belong to, where the file tells.
     """
 
@@ -179,7 +195,7 @@ class Pair(TypedDict):
     `boxes`: (N, 4) float32, x1, y1, x2, y2, inclusive, in pixels of `current`. Padding of a batch
     is rows of 0.
     `frame_boxes`: in evaluation the same in pixels of the frame on disk, exactly as annotated.
-    `box_labels`, `tracks`: (N,) int64, as in `Boxes`; -1 in padding.
+    `box_labels`, `tracks`: (N,) int64, as in `Boxes`, crowds included; -1 in padding.
     `motion`: (N,) float64, motion IoU of each box in evaluation, NaN where unknown and in padding.
     `frame_size`: (2,) int64, height and width of the frame on disk, in evaluation.
     `previous`: (3, H, W), the frame before the current one, where flow is found by way of it; the

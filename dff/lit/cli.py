@@ -11,13 +11,14 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
 
 from dff import configs
 from dff.inference.deploy.precision import usable_precision
 from dff.lit import (
     distillation,  # noqa: F401  (so short names resolve)
     flow,  # noqa: F401  (so short names resolve)
-    module,  # noqa: F401  (so short names resolve)
+    module,
 )
 from dff.lit.arguments import FitParser, config_files, with_config_files
 from dff.lit.checkpoint_writer import Checkpoints
@@ -25,15 +26,19 @@ from dff.lit.checkpoints import check_continued, last_checkpoint
 from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
 from dff.lit.datamodules import (
     flow_data,  # noqa: F401  (so short names resolve)
+    own_data,  # noqa: F401  (so short names resolve)
     video_frames,  # noqa: F401  (so short names resolve)
 )
 from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.wandb_logger import logged_in
 from dff.lit.optimization.divergence import StopsAtNaN
+from dff.lit.own_data_settings import settings_of
 from dff.lit.progress import Throughput
 from dff.lit.visualization.panels import Panels
 
+AUTO = "auto"
+"""The config of data of your own."""
 WANDB = "dff.lit.loggers.wandb_logger.OfflineWandb"
 
 
@@ -63,7 +68,8 @@ class FitCLI(LightningCLI):
         """Puts `fit`, and the default config where none is given, before the arguments."""
         given = list(sys.argv[1:] if args is None else args)
         if not any(str(a).split("=")[0] in ("--config", "-c") for a in given):
-            given = ["--config", self.default_config, *given]
+            default = AUTO if _names_auto(given) else self.default_config
+            given = ["--config", default, *given]
         self._given = with_config_files(given)
         self.config = parser.parse_args(["fit", *self._given])
 
@@ -89,8 +95,10 @@ class FitCLI(LightningCLI):
         """Leaves the settings as given; Lightning would put the checkpoint's in their place."""
 
     def before_instantiate_classes(self) -> None:
-        """Chooses loggers, and resolves `--ckpt_path last` to the run's newest checkpoint."""
+        """Chooses loggers and what data of your own tells; resolves `--ckpt_path last`."""
         config = self.config["fit"]
+        if config.data.class_path.rpartition(".")[2] == "Auto":
+            self._take_settings_of_data(config)
         if config.ckpt_path == "last":
             # Lightning would only warn, and begin again from nothing.
             config.ckpt_path = str(last_checkpoint(Path(config.output) / config.name))
@@ -113,6 +121,26 @@ class FitCLI(LightningCLI):
         config.trainer.precision = usable_precision(
             config.trainer.precision or "32-true", config.trainer.accelerator, by_hand
         )
+
+    def _take_settings_of_data(self, config: Namespace) -> None:
+        """Sets what the labels tell, unless flags or a config of the user's do."""
+        data = config.data.init_args
+        devices = config.trainer.devices if isinstance(config.trainer.devices, int) else 1
+        chosen, told = settings_of(data.as_dict(), data.batch_size * max(1, devices))
+        by_hand = [key for key in chosen if _set_by_hand(key, self._given)]
+        for key, value in chosen.items():
+            if key not in by_hand:
+                config[key] = Namespace(value) if isinstance(config[key], Namespace) else value
+        rank_zero_info("\n".join(f"{data.root}: {sentence}" for sentence in told))
+        if by_hand:
+            names = ", ".join(_flag(key) for key in by_hand)
+            rank_zero_info(f"{names} stay as you have set them")
+
+    def after_fit(self) -> None:
+        """Says what the checkpoint is for."""
+        path = getattr(self.trainer.checkpoint_callback, "last_model_path", "")
+        if path and isinstance(self.model, module.LitDFF):
+            rank_zero_info(f"predict a video: dff predict {path} VIDEO")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the callbacks that every run has."""
@@ -154,6 +182,32 @@ def default_loggers(output: str, name: str) -> list[Namespace]:
             ),
         ),
     ]
+
+
+def _names_auto(given: list[str]) -> bool:
+    """Whether arguments name the data `Auto`."""
+    words = [str(word) for word in given]
+    follow = [value for flag, value in pairwise(words) if flag == "--data"]
+    return "Auto" in [v.rpartition(".")[2] for v in follow] or "--data=Auto" in words
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace(".init_args", "")
+
+
+def _set_by_hand(key: str, given: list[str]) -> bool:
+    """Whether flags or a config other than the project's have a setting."""
+    if any(str(w).split("=")[0] in (_flag(key), f"--{key}") for w in given):
+        return True
+    for file in config_files(given):
+        if file.resolve().parent == configs.FOLDER.resolve():
+            continue
+        found: Any = yaml.safe_load(file.read_text())
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None:
+            return True
+    return False
 
 
 def _precision_by_hand(given: list[str]) -> bool:

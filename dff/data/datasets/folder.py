@@ -1,23 +1,30 @@
-"""A user's own data: frames and masks in folders, one folder for each video.
+"""A user's own data: frames and masks in folders, one folder or video file for each video.
 
     ROOT/classes.txt                       one class a line: name, or name and its colour "r g b"
     ROOT/{split}/frames/{video}/*.png      consecutive frames in natural order; .jpg and .jpeg too
-    ROOT/{split}/masks/{video}/*.png       same stem as the frame: class numbers from 0, 255 ignored
+    ROOT/{split}/frames/{video}.mp4        or a video file in the place of such a folder
+    ROOT/{split}/masks/{video}/*.png       same stem as the frame, of a video file its number from 0
+                                           or its second ("12.4s"): class numbers, 255 ignored
 
 Any frame may lack a mask. A video of one frame is a single image, and is trained at gap 0.
 """
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dff.data.annotations.frames import is_video, open_frames
+from dff.data.annotations.masks import IGNORED_NAME, BinaryMasks, MaskKind, colour_masks
 from dff.data.files.images import natural_order, read_labels, values_in
+from dff.data.pair_files import ReadMask
 from dff.data.samples import IGNORED, SampleError, Snippet, Snippets, read_text
 
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+_SECOND = re.compile(r"(\d+(?:\.\d+)?)s")
 _CLASS_LINE = re.compile(r"(?P<name>.+?)(?:\s+(?P<r>\d+)\s+(?P<g>\d+)\s+(?P<b>\d+))?")
 
 
@@ -81,17 +88,46 @@ def read_classes(root: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(names), np.array([c or next(spare) for c in colours], np.uint8)
 
 
+def mask_reader(
+    kind: MaskKind, names: Sequence[str], palette: Sequence[Sequence[int]]
+) -> tuple[tuple[str, ...], ReadMask, list[list[int]]]:
+    """The classes of masks, what reads them, and the colours of the classes.
+
+    Args:
+        kind: What the values of masks mean.
+        names: Of `classes.txt`.
+        palette: Their colours.
+
+    Raises:
+        SampleError: The names do not go with the kind.
+    """
+    colours = [list(colour) for colour in palette]
+    if kind == "colours":
+        reader = colour_masks(names, np.array(palette, np.uint8))
+        real = [i for i, name in enumerate(names) if name != IGNORED_NAME]
+        return tuple(names[i] for i in real), reader, [colours[i] for i in real]
+    if kind == "binary":
+        if len(names) != 2:
+            raise SampleError(
+                f"masks of 0 and 255 have two classes, and classes.txt names {len(names)}: name "
+                "the class of 0 in its first line and that of 255 in the second"
+            )
+        return tuple(names), BinaryMasks(), colours
+    return tuple(names), MaskReader(len(names)), colours
+
+
 def find_snippets(root: str | os.PathLike, split: str, require_labels: bool = True) -> Snippets:
-    """Lists the videos of one split; opens no file.
+    """Lists the videos of one split; opens no image.
 
     Args:
         root: Folder that holds the splits.
-        split: Name of a folder in it, such as "train".
+        split: Name of a folder in it, such as "train"; "" where `frames` is in the root itself.
         require_labels: Whether videos without masks are left out, and none at all is an error.
 
     Raises:
         FileNotFoundError: The root, the split, its frames or its masks are missing.
-        SampleError: Two frames of a video have the same stem.
+        SampleError: Two frames of a video have the same stem, or a mask belongs to none of the
+            frames of its video file.
     """
     root = Path(root)
     frame_root, mask_root = root / split / "frames", root / split / "masks"
@@ -103,32 +139,26 @@ def find_snippets(root: str | os.PathLike, split: str, require_labels: bool = Tr
             f"{frame_root}/VIDEO/, or set --data.root"
         )
     snippets, left_out = Snippets(), 0
-    for video in _folders(frame_root):
-        files = _files(frame_root / video, _FRAME_SUFFIXES)
-        masks = {Path(file).stem: file for file in _files(mask_root / video, (".png",))}
-        stems = [Path(file).stem for file in files]
-        if len(set(stems)) < len(stems):
-            twice = next(stem for stem in stems if stems.count(stem) > 1)
-            raise SampleError(
-                f"two frames in {frame_root / video} are called {twice}: "
-                "a mask belongs to a frame by its name, so delete or rename one"
-            )
-        frames = {number: str(frame_root / video / file) for number, file in enumerate(files)}
-        labels = {
-            number: str(mask_root / video / masks[stem])
-            for number, stem in enumerate(stems)
-            if stem in masks
-        }
-        left_out += len(masks) - len(labels)
-        if labels or (frames and not require_labels):
-            snippets.append(Snippet(video, frames, list(labels), labels))
+    for video in _videos(frame_root):
+        files = _files(mask_root / Path(video).stem, (".png",)) or _files(
+            mask_root / video, (".png",)
+        )
+        masks = {Path(file).stem: file for file in files}
+        if is_video(video):
+            snippet = _of_video_file(frame_root / video, mask_root, masks, require_labels)
+        else:
+            snippet = _of_folder(frame_root / video, mask_root, masks)
+        left_out += len(masks) - len(snippet.masks)
+        if snippet.masks or (snippet.frames and not require_labels):
+            snippets.append(snippet)
     left_out += sum(
         len(_files(mask_root / video, (".png",)))
-        for video in set(_folders(mask_root)) - set(_folders(frame_root))
+        for video in set(_folders(mask_root)) - {Path(v).stem for v in _videos(frame_root)}
+        if not (frame_root / video).is_dir()
     )
     snippets.labels_left_out = left_out
     if not snippets and not any(
-        _files(frame_root / v, _FRAME_SUFFIXES) for v in _folders(frame_root)
+        is_video(v) or _files(frame_root / v, _FRAME_SUFFIXES) for v in _videos(frame_root)
     ):
         raise FileNotFoundError(
             f"no .png, .jpg or .jpeg frames in the folders of {frame_root}: put the frames of each "
@@ -140,6 +170,57 @@ def find_snippets(root: str | os.PathLike, split: str, require_labels: bool = Tr
             f"none): put the mask of frames/VIDEO/NAME.jpg at masks/VIDEO/NAME.png"
         )
     return snippets
+
+
+def _of_folder(folder: Path, mask_root: Path, masks: Mapping[str, str]) -> Snippet:
+    files = _files(folder, _FRAME_SUFFIXES)
+    stems = [Path(file).stem for file in files]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise SampleError(
+            f"two frames in {folder} are called {twice}: "
+            "a mask belongs to a frame by its name, so delete or rename one"
+        )
+    frames = {number: str(folder / file) for number, file in enumerate(files)}
+    labels = {
+        number: str(mask_root / folder.name / masks[stem])
+        for number, stem in enumerate(stems)
+        if stem in masks
+    }
+    return Snippet(folder.name, frames, list(labels), labels)
+
+
+def _of_video_file(
+    path: Path, mask_root: Path, masks: Mapping[str, str], require_labels: bool
+) -> Snippet:
+    if not masks and require_labels:
+        return Snippet(path.stem, {})
+    opened = open_frames(path)
+    labels = {}
+    for stem, file in masks.items():
+        second = _SECOND.fullmatch(stem)
+        number = opened.number_at(float(second[1])) if second else _number_in(stem)
+        if number not in opened.frames:
+            raise SampleError(
+                f"the mask {file} belongs to no frame of {path}, which has {len(opened.frames)}: "
+                'call a mask by the number of its frame, from 0, or by its second, such as "12.4s"'
+            )
+        labels[number] = str(mask_root / path.stem / file)
+    labels = dict(sorted(labels.items()))
+    return Snippet(path.stem, opened.frames, list(labels), labels, video=opened.video)
+
+
+def _number_in(stem: str) -> int:
+    """The number at the end of a name; -1 where there is none."""
+    number = re.search(r"(\d+)$", stem)
+    return int(number[1]) if number else -1
+
+
+def _videos(parent: Path) -> list[str]:
+    """Names of the folders and video files in a folder, in natural order."""
+    files = [entry.name for entry in os.scandir(parent) if entry.is_file()]
+    videos = [name for name in files if is_video(name) and not name.startswith(".")]
+    return sorted([*_folders(parent), *videos], key=natural_order)
 
 
 def _folders(parent: Path) -> list[str]:
@@ -154,6 +235,11 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     # names with a dot in front are what macOS and stopped copies leave
     names = (e.name for e in os.scandir(folder) if not e.name.startswith("."))
     return sorted((n for n in names if n.lower().endswith(suffixes)), key=natural_order)
+
+
+def default_colours(count: int) -> list[list[int]]:
+    """Colours of as many classes, all different; the first is black, as of a background."""
+    return [list(_default_colour(number)) for number in range(count)]
 
 
 def _default_colour(number: int) -> tuple[int, ...]:

@@ -6,20 +6,14 @@ ROOT/train/**, ROOT/val/**             likewise, where the videos are split alre
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from dff.data.sampled_video import FrameNames, SampledVideo, times_of
 from dff.data.samples import SampleError, Snippet, Snippets
-from dff.data.video.file import VideoError, VideoFile
-from dff.data.video.sources import Video, VideoInput, find_videos
-from dff.data.video.table_cache import frame_times
-
-OPEN_VIDEOS = 64
-"""Videos of which a process keeps the frame table; the file itself is closed after each read."""
+from dff.data.splitting import held_out
+from dff.data.video.sources import VideoError, VideoInput, find_videos
 
 
 def find_snippets(
@@ -86,11 +80,11 @@ def split_in_words(root: str | os.PathLike, val_share: float = 0.1, seed: int = 
     root = Path(root)
     if (root / "train").is_dir() and (root / "val").is_dir():
         return f"held out are the videos in {root / 'val'}"
-    held_out, part = _split(root, "val", val_share, seed)
+    out, part = _split(root, "val", val_share, seed)
     if part is not None:
-        return f"the last fifth of {held_out[0].path} is held out, being the only video"
-    names = ", ".join(video.name for video in held_out[:3]) + ", ..." * (len(held_out) > 3)
-    return f"{len(held_out)} videos are held out, chosen with seed {seed}: {names}"
+        return f"the last fifth of {out[0].path} is held out, being the only video"
+    names = ", ".join(video.name for video in out[:3]) + ", ..." * (len(out) > 3)
+    return f"{len(out)} videos are held out, chosen with seed {seed}: {names}"
 
 
 def _split(
@@ -102,16 +96,14 @@ def _split(
     videos = find_videos([root])
     if len(videos) == 1:
         return videos, split
-    order = np.random.default_rng(seed).permutation(len(videos))
-    held_out = set(order[: max(1, round(val_share * len(videos)))].tolist())
-    return [v for i, v in enumerate(videos) if (i in held_out) == (split == "val")], None
+    out = held_out(len(videos), val_share, seed)
+    return [v for i, v in enumerate(videos) if (i in out) == (split == "val")], None
 
 
 def _snippet(
     video: VideoInput, fps: float | None, frames_per_video: int, part: str | None
 ) -> Snippet:
-    opened = _opened(video)
-    times = _times(opened)
+    times = times_of(video)
     indices = np.arange(len(times), dtype=np.int32)
     if fps is not None:
         wanted = np.arange(0, times[-1] + 1e-6, 1 / fps)
@@ -133,74 +125,3 @@ def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Index of the frame that is shown at each of some times."""
     shown = np.searchsorted(times, wanted + 1e-6, side="right") - 1
     return shown.clip(0).astype(np.int32)
-
-
-def _times(video: Video) -> np.ndarray:
-    if isinstance(video, VideoFile):
-        return frame_times(video)
-    return np.arange(video.frame_count or 0) / video.fps
-
-
-@lru_cache(OPEN_VIDEOS)
-def _opened(video: VideoInput) -> Video:
-    return video.open()
-
-
-def _prepare(video: VideoFile) -> None:
-    """Takes the table of a file from the cache, once in each process."""
-    if not video.has_table:
-        frame_times(video)
-
-
-@dataclass(frozen=True)
-class SampledVideo:
-    """The frames of a snippet in its video; only the path travels to other processes.
-
-    Args:
-        video: The video.
-        indices: Number in the snippet -> number in the video.
-    """
-
-    video: VideoInput
-    indices: np.ndarray
-
-    def read(self, numbers: Sequence[int]) -> np.ndarray:
-        """Returns frames by their numbers in the snippet, (n, H, W, 3) uint8 RGB.
-
-        Raises:
-            SampleError: The video is damaged there.
-        """
-        wanted = self.indices[list(numbers)].tolist()
-        try:
-            opened = _opened(self.video)
-            if isinstance(opened, VideoFile):
-                _prepare(opened)
-            return opened.read(wanted)
-        except (VideoError, IndexError, OSError) as error:
-            raise SampleError(f"{error}") from error
-
-
-@dataclass(frozen=True)
-class FrameNames(Mapping[int, str]):
-    """Number in a snippet -> what messages call the frame; no string waits for each frame."""
-
-    path: str
-    indices: np.ndarray
-
-    def __getitem__(self, number: int) -> str:
-        """See above."""
-        if number not in self:
-            raise KeyError(number)
-        return f"frame {self.indices[number]} of {self.path}"
-
-    def __contains__(self, number: object) -> bool:
-        """Whether there is such a frame."""
-        return isinstance(number, int | np.integer) and 0 <= int(number) < len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        """The numbers in order."""
-        return iter(range(len(self.indices)))
-
-    def __len__(self) -> int:
-        """How many frames there are."""
-        return len(self.indices)

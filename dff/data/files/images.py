@@ -9,12 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from dff.data.files.orientation import JPEG, PNG, UPRIGHT, orientation_of, turn
+from dff.data.files.orientation import JPEG, PNG, SIDEWAYS, UPRIGHT, orientation_of, turn
 from dff.data.files.whole_files import write_whole
 from dff.data.samples import SampleError
 
 _JPEG_END = b"\xff\xd9"
+_EXIF_ORIENTATION = 0x0112
 _CURE = "copy it again from its source, delete it, or train with skip_damaged"
 
 
@@ -92,6 +94,24 @@ def read_planes(path: str | os.PathLike) -> np.ndarray:
             "want a PNG with 3 channels of 16 bit, as KITTI stores flow"
         )
     return planes[..., ::-1]  # cv2 gives BGR
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of an image as it is shown, from the first bytes of its file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SampleError: It is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            sideways = image.getexif().get(_EXIF_ORIENTATION, UPRIGHT) >= SIDEWAYS
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: {_CURE}") from None
+    except (OSError, ValueError, SyntaxError, TypeError) as error:
+        raise SampleError(f"{path} is not an image ({error}): {_CURE}") from error
+    return (width, height) if sideways else (height, width)
 
 
 def values_in(labels: np.ndarray) -> np.ndarray:

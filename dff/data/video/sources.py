@@ -27,8 +27,8 @@ FOLDER_FPS = 17.0
 """Frames per second of a folder of images for which no other rate is given: that of Cityscapes."""
 
 _IMAGES = {".png", ".jpg", ".jpeg"}
-_VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts"}
-_VIDEOS |= {".mts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp"}
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts"}
+VIDEO_SUFFIXES |= {".mts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp"}
 _CITYSCAPES = re.compile(r"(?P<sequence>.+_\d{6})_(?P<number>\d{6})_leftImg8bit\.\w+")
 
 
@@ -244,7 +244,7 @@ def _videos_at(path: str) -> list[VideoInput]:
     if not videos:
         raise FileNotFoundError(
             f"no video and no frames in {path}: give a folder that holds video files "
-            f"({', '.join(sorted(_VIDEOS))}) or PNG or JPEG frames"
+            f"({', '.join(sorted(VIDEO_SUFFIXES))}) or PNG or JPEG frames"
         )
     return videos
 
@@ -309,7 +309,7 @@ def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
     folders = (entry.name for entry in entries if answers(entry.is_dir))
     return (
         [name for name in files if Path(name).suffix.lower() in _IMAGES],
-        [name for name in files if Path(name).suffix.lower() in _VIDEOS],
+        [name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES],
         sorted(folders, key=natural_order),
     )
 

@@ -108,7 +108,11 @@ def motion_groups(motion: np.ndarray) -> np.ndarray:
 
 
 def average_precision(
-    truth: Truth, detections: Detections, num_classes: int, protocol: BoxMetric = "vid"
+    truth: Truth,
+    detections: Detections,
+    num_classes: int,
+    protocol: BoxMetric = "vid",
+    crowds: Truth | None = None,
 ) -> Scores:
     """Scores detections against all boxes, by class and by motion group.
 
@@ -125,11 +129,16 @@ def average_precision(
         detections: Labels 0..K-1, scores and boxes already rounded where that is wanted.
         num_classes: K.
         protocol: See the head of this file. `coco` counts 100 detections of a frame and class.
+        crowds: Regions of many objects: a detection that takes no box, and of which a share of at
+            least the IoU that is asked for lies in a crowd of its class, is neither right nor
+            wrong, as COCO has it.
     """
     truth, detections = _in_order(truth, detections)
     if protocol == "coco":
         detections = Detections(*(column[_leading(detections)] for column in detections))
     found, wrong = _match(truth, detections, protocol)
+    share = _share_in_crowds(detections, crowds, 0.0 if protocol == "coco" else 1.0)
+    levels = COCO_LEVELS if protocol == "coco" else np.full(1, 0.5)
     labels = detections.label
     by_class = np.lexsort((-detections.score, labels))
     borders = np.searchsorted(labels[by_class], np.arange(num_classes + 1))
@@ -141,7 +150,8 @@ def average_precision(
         for label in np.flatnonzero(positives):
             rows = by_class[borders[label] : borders[label + 1]]
             for level, taken in enumerate(found):
-                hit, miss = counted[taken[rows]], taken[rows] < 0
+                hit = counted[taken[rows]]
+                miss = (taken[rows] < 0) & (share[rows] < levels[level])
                 miss = miss if weight is None else miss * weight[rows]
                 area = _area_at_101_points if protocol == "coco" else _area_of_envelope
                 ap[level, label] = area(hit, miss, positives[label])
@@ -152,6 +162,25 @@ def average_precision(
         group = motion_groups(truth.motion)
         by_motion = {name: areas(group == k, wrong[k]) for k, name in enumerate(GROUPS)}
     return Scores(areas(np.ones(len(truth.frame), bool), None), by_motion)
+
+
+def _share_in_crowds(detections: Detections, crowds: Truth | None, extra: float) -> np.ndarray:
+    """Largest share of each detection in a crowd of its frame and class, (M,); M by frame."""
+    share = np.zeros(len(detections.frame))
+    if crowds is None:
+        return share
+    box = detections.box.astype(np.float64)
+    for frame, label, crowd in zip(
+        crowds.frame, crowds.label, crowds.box.astype(np.float64), strict=True
+    ):
+        rows = slice(*np.searchsorted(detections.frame, [frame, frame + 1]))
+        low, high = np.maximum(box[rows, :2], crowd[:2]), np.minimum(box[rows, 2:], crowd[2:])
+        common = np.maximum(high - low + extra, 0).prod(1)
+        area = (box[rows, 2:] - box[rows, :2] + extra).prod(1)
+        part = np.divide(common, area, out=np.zeros_like(area), where=area > 0)
+        part[detections.label[rows] != label] = 0
+        share[rows] = np.maximum(share[rows], part)
+    return share
 
 
 def _in_order(truth: Truth, detections: Detections) -> tuple[Truth, Detections]:

@@ -72,8 +72,9 @@ class DetectionAccuracy:
         Args:
             found: (B, D, 6) rows x1, y1, x2, y2, score, class; class -1 is an unused row. Corners
                 in pixels of the frame that the boxes stand in.
-            batch: `frame_boxes` (B, N, 4) x1, y1, x2, y2; `box_labels` (B, N) int, -1 is padding;
-                `gap` (B,), each one of `gaps`; `index` (B,) int, which frame of the data set it is;
+            batch: `frame_boxes` (B, N, 4) x1, y1, x2, y2; `box_labels` (B, N) int, -1 is padding,
+                and less is a crowd, of class -2 - label; `gap` (B,), each one of `gaps`; `index`
+                (B,) int, which frame of the data set it is;
                 `motion` (B, N), the motion IoU of each box, NaN where unknown, if any is known.
 
         Raises:
@@ -81,7 +82,7 @@ class DetectionAccuracy:
         """
         boxes, box_labels, motion = batch["frame_boxes"], batch["box_labels"], batch.get("motion")
         gap, index = batch["gap"], batch["index"]
-        used, real = found[..., 5] >= 0, box_labels >= 0
+        used, real = found[..., 5] >= 0, box_labels != -1
         self._check("class", found[..., 5])
         self._check("label", box_labels)
         if wrong := set(gap.tolist()) - set(self.gaps):
@@ -131,9 +132,15 @@ class DetectionAccuracy:
             found = Detections(frame, found[:, 5].astype(np.int32), score, box)
             frame, rows = _spread(index, true_start[here], frames[here, 3])
             x, label, motion = np.split(boxes[rows], [4, 5], axis=1)
-            known = None if np.isnan(motion).all() else motion[:, 0]
-            truth = Truth(frame, label[:, 0].astype(np.int32), x, known)
-            ap, by_motion = average_precision(truth, found, self.num_classes, self.protocol)
+            if self.protocol == "coco":  # which counts to the border of the last pixel
+                found, x = found._replace(box=_to_border(found.box)), _to_border(x)
+            labels, real = label[:, 0].astype(np.int32), label[:, 0] >= 0
+            known = None if np.isnan(motion).all() else motion[real, 0]
+            truth = Truth(frame[real], labels[real], x[real], known)
+            crowds = Truth(frame[~real], -2 - labels[~real], x[~real])
+            ap, by_motion = average_precision(
+                truth, found, self.num_classes, self.protocol, crowds if len(crowds.box) else None
+            )
             scores[gap] = GapScores(mAP=class_mean(ap), AP=ap, frames=len(index))
             for name, values in by_motion.items():
                 scores[gap][name] = class_mean(values)
@@ -148,6 +155,11 @@ class DetectionAccuracy:
 _ROWS = (("frames", 4, torch.int64), ("detections", 6, torch.float32), ("boxes", 6, torch.float64))
 """Rows that are kept, their columns and type. frames: position of the gap, index, how many
 detections, how many boxes."""
+
+
+def _to_border(boxes: np.ndarray) -> np.ndarray:
+    """Corners that belong to their boxes -> borders, (N, 4)."""
+    return boxes.astype(np.float64) + np.array([0.0, 0.0, 1.0, 1.0])
 
 
 def _spread(

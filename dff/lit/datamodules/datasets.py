@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dff.data.datasets import cityscapes, cityscapes_checks, coco, folder
+from dff.data.annotations.masks import MaskKind
+from dff.data.datasets import cityscapes, cityscapes_checks, folder
 from dff.data.datasets.imagenet_vid import snippets as imagenet_vid
 from dff.data.read_ahead import ReadAhead
-from dff.data.samples import Snippet, Snippets
+from dff.data.samples import Snippet
 from dff.data.sampling import mix
 from dff.data.synthetic.streets import dataset as streets
 from dff.data.transforms.pairs import EvaluationTransform
@@ -22,7 +23,7 @@ from dff.inference.engine import read_clips
 from dff.lit.datamodules.pair_data import PairData
 from dff.models.schedule import Schedule
 
-__all__ = ["Cityscapes", "Coco", "Folder", "ImageNetVID", "PairData", "Streets", "Videos"]
+__all__ = ["Cityscapes", "Folder", "ImageNetVID", "PairData", "Streets", "Videos"]
 
 
 class Cityscapes(PairData):
@@ -136,14 +137,18 @@ class Folder(PairData):
 
     Args:
         root: Folder with `classes.txt`, `train` and `val`.
+        masks: What the values of masks mean: numbers of classes, 0 and 255 for the two classes of
+            classes.txt ("binary"), or its colours.
         kwargs: See `PairData`.
     """
 
-    def __init__(self, root: str, **kwargs: Any) -> None:
+    def __init__(self, root: str, masks: MaskKind = "numbers", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = root
-        self.classes, palette = folder.read_classes(root)
-        self.palette = palette.tolist()
+        names, palette = folder.read_classes(root)
+        self.classes, self._reader, self.palette = folder.mask_reader(
+            masks, names, palette.tolist()
+        )
 
     def find_snippets(self, split: str) -> list[Snippet]:
         """One snippet for each folder of frames."""
@@ -151,7 +156,7 @@ class Folder(PairData):
 
     def mask_reader(self) -> Callable[[str], np.ndarray]:
         """Masks of train ids, checked against `classes.txt`."""
-        return folder.MaskReader(len(self.classes))
+        return self._reader
 
 
 class ImageNetVID(PairData):
@@ -219,53 +224,6 @@ class ImageNetVID(PairData):
         if self.vid_to_det is None or not any(n.startswith("DET") for n in self.sets["train"]):
             return None
         return mix(self.snippets("train").labelled_counts, self.vid_to_det)
-
-
-class Coco(PairData):
-    """Images or videos with boxes in COCO's JSON, CocoVID's fields included.
-
-    Args:
-        root: The folder that the file names are in.
-        train: COCO JSON of the training split; a path, or a name in `root`.
-        val: Likewise, held out. Its categories are those of the training, by name.
-        short_side: Of whole frames, in training and evaluation; None leaves them.
-        max_side: Most pixels of the longer side, with `short_side`.
-        kwargs: See `PairData`.
-    """
-
-    def __init__(
-        self,
-        root: str,
-        train: str = "train.json",
-        val: str = "val.json",
-        short_side: int | None = None,
-        max_side: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.root = Path(root)
-        self.files = {"train": self.root / train, "val": self.root / val}
-        self._read: dict[str, coco.CocoFile] = {}
-        self.box_classes = self._file("train").classes
-        super().__init__(
-            short_side=short_side,
-            max_side=max_side,
-            val_short_side=short_side,
-            val_max_side=max_side,
-            with_boxes=True,
-            **kwargs,
-        )
-
-    def _file(self, split: str) -> coco.CocoFile:
-        if split not in self._read:
-            self._read[split] = coco.read_coco(self.files[split])
-        return self._read[split]
-
-    def find_snippets(self, split: str) -> Snippets:
-        """Videos, and images as videos of one frame."""
-        return coco.find_snippets(self._file(split), self.root, self.box_classes)
-
-    def mask_reader(self) -> None:
-        """There are no masks."""
 
 
 class Videos(L.LightningDataModule):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from clips import FRAMES, number_of, write_clip
 
-from dff.data.datasets import video_frames
+from dff.data import sampled_video
 from dff.data.datasets.video_frames import find_snippets, split_in_words
 from dff.data.files.images import write_png
 from dff.data.pairs import EvaluationPairs, TrainingPairs
@@ -18,7 +18,7 @@ B_FRAMES = {"g": "20", "bf": "3"}
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DFF_CACHE", str(tmp_path / "cache"))
-    video_frames._opened.cache_clear()
+    sampled_video.opened.cache_clear()
     return tmp_path / "cache"
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from dff.data.files.xml_trees import parse_xml
 from dff.data.samples import SampleError
 
 # WordNet id and name, in the order of the classes: map_vid.txt of the evaluation kit
@@ -183,24 +184,7 @@ def read_annotations(
 
 
 def _parse(path: str | os.PathLike, data: bytes) -> ElementTree.Element:
-    if len(data) > _LARGEST:
-        raise SampleError(f"{path} has {len(data):,} bytes, which no annotation has: {_CURE}")
-    try:
-        # text, not bytes: in another encoding a declaration could hide from the search below
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SampleError(f"{path} is no text ({error.reason}): {_CURE}") from error
-    if "\0" in text:  # UTF-16, which the parser would understand and the search would not
-        raise SampleError(f"{path} is no text (it holds zero bytes): {_CURE}")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise SampleError(
-            f"{path} declares a document type or entities, which annotations do not and which can "
-            f"fill the memory: {_CURE}"
-        )
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise SampleError(f"{path} is cut short or no XML ({error}): {_CURE}") from error
+    root = parse_xml(path, data, _CURE, _LARGEST)
     if root.tag != "annotation":
         raise SampleError(f"{path} is no annotation, but a <{root.tag}>: {_CURE}")
     return root

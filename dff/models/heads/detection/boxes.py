@@ -131,12 +131,22 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         (..., N, M); 0 for a box without area.
     """
-    a, b = first[..., :, None, :], second[..., None, :, :]
-    width = torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0]) + 1
-    height = torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1]) + 1
-    shared = width.clamp(min=0) * height.clamp(min=0)
-    union = _area(a) + _area(b) - shared
+    shared = _common(first, second)
+    union = _area(first)[..., :, None] + _area(second)[..., None, :] - shared
     return torch.where(shared > 0, shared / union, 0.0)
+
+
+def covered(regions: Tensor, boxes: Tensor) -> Tensor:
+    """Share of each region that lies in each box.
+
+    Args:
+        regions: (..., N, 4).
+        boxes: (..., M, 4).
+
+    Returns:
+        (..., N, M).
+    """
+    return _common(regions, boxes) / _area(regions)[..., :, None].clamp(min=1)
 
 
 def nms_mask(suppresses: Tensor, candidates: Tensor) -> Tensor:
@@ -259,6 +269,14 @@ def _centred(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x1, y1, x2, y2 = boxes.unbind(-1)
     width, height = x2 - x1 + 1, y2 - y1 + 1
     return x1 + 0.5 * (width - 1), y1 + 0.5 * (height - 1), width, height
+
+
+def _common(first: Tensor, second: Tensor) -> Tensor:
+    """Pixels that each box has in common with each, (..., N, M)."""
+    a, b = first[..., :, None, :], second[..., None, :, :]
+    width = torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0]) + 1
+    height = torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1]) + 1
+    return width.clamp(min=0) * height.clamp(min=0)
 
 
 def _area(boxes: Tensor) -> Tensor:

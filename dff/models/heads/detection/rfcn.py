@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from dff.models.contracts import STRIDE
 from dff.models.heads.detection.boxes import best_detections, clip, decode, encode, overlaps
 from dff.models.heads.detection.psroi import vote
-from dff.models.heads.detection.rpn import RegionProposals, Regions, real_cells, rows_of
+from dff.models.heads.detection.rpn import (
+    RegionProposals,
+    Regions,
+    in_crowds,
+    real_cells,
+    rows_of,
+)
 
 OFFICIAL_NAMES = {
     "rpn_cls_score": "rpn.scores",
@@ -160,8 +166,9 @@ class DetectionHead(nn.Module):
         Args:
             features: (B, in_channels, h, w).
             targets: `boxes` (B, N, 4), in pixels of the network's input; `box_labels` (B, N)
-                int64, 0 .. num_classes - 1, or -1 for a row that is no box; `size` (B, 2), height
-                and width of each image without its padding. An image may have no box at all.
+                int64, 0 .. num_classes - 1, -1 for a row that is no box, or less for a crowd, in
+                which there is no background; `size` (B, 2), height and width of each image without
+                its padding. An image may have no box at all.
             generator: Draws the anchors where an image has too many; default PyTorch's own.
 
         Returns:
@@ -185,7 +192,8 @@ class DetectionHead(nn.Module):
         if boxes.shape[1] == 0:
             boxes, classes = F.pad(boxes, (0, 0, 0, 1)), F.pad(classes, (0, 1), value=-1)
         height, width = maps.scores.shape[-2:]
-        anchors = self.rpn.label(height, width, boxes, classes >= 0, sizes, generator)
+        crowds = classes < -1
+        anchors = self.rpn.label(height, width, boxes, classes >= 0, sizes, generator, crowds)
         rpn_class, rpn_box = self.rpn.losses(maps.rpn_scores, maps.rpn_deltas, anchors)
         proposals = self.rpn.propose(maps.rpn_scores, maps.rpn_deltas, sizes)
         regions = label_regions(proposals.boxes, boxes, classes, self.stds)
@@ -280,7 +288,7 @@ def label_regions(proposals: Tensor, boxes: Tensor, classes: Tensor, stds: Tenso
     Args:
         proposals: (B, P, 4).
         boxes: (B, N, 4) with N at least 1.
-        classes: (B, N) int64, -1 for a row that is no box.
+        classes: (B, N) int64, -1 for a row that is no box, or less for a crowd.
         stds: Of the deltas, (4,).
     """
     present = classes >= 0
@@ -289,6 +297,9 @@ def label_regions(proposals: Tensor, boxes: Tensor, classes: Tensor, stds: Tenso
     best, match = shared.max(2)
     labels = torch.where(best >= 0.5, classes.gather(1, match) + 1, 0)
     real = torch.cat((torch.ones_like(proposals[..., 0], dtype=torch.bool), present), 1)
+    crowds = classes < -1
+    if crowds.any():
+        real &= (labels > 0) | ~in_crowds(regions, boxes, crowds)
     labels = torch.where(real, labels, -1)
     rank = torch.where(labels > 0, 0, 1 - labels.clamp(max=0))
     order = rank.argsort(dim=1, stable=True)

@@ -11,6 +11,7 @@ from dff.models.contracts import STRIDE
 from dff.models.heads.detection.boxes import (
     base_anchors,
     clip,
+    covered,
     decode,
     encode,
     overlaps,
@@ -159,11 +160,11 @@ class RegionProposals(nn.Module):
         present: Tensor,
         sizes: Tensor,
         generator: torch.Generator | None = None,
+        crowds: Tensor | None = None,
     ) -> AnchorLabels:
         """Labels of the anchors of a map; arguments as those of `label_anchors`."""
-        labels, deltas = label_anchors(
-            shifted_anchors(self.anchors, height, width, self.stride), boxes, present, sizes
-        )
+        anchors = shifted_anchors(self.anchors, height, width, self.stride)
+        labels, deltas = label_anchors(anchors, boxes, present, sizes, crowds)
         most = int(self.fg_fraction * self.batch)
         return AnchorLabels(sample(labels, self.batch, most, generator), deltas / self.stds)
 
@@ -220,7 +221,11 @@ def propose(
 
 @torch.no_grad()
 def label_anchors(
-    anchors: Tensor, boxes: Tensor, present: Tensor, sizes: Tensor
+    anchors: Tensor,
+    boxes: Tensor,
+    present: Tensor,
+    sizes: Tensor,
+    crowds: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What each anchor is, before any sampling (Ren et al. 2015, Sec. 3.1.2).
 
@@ -234,6 +239,7 @@ def label_anchors(
         boxes: True boxes, (B, N, 4) with N at least 1.
         present: (B, N) bool, rows that are boxes.
         sizes: Height and width of each image without its padding, pixels, (B, 2).
+        crowds: (B, N) bool, rows that are crowds: what lies in one by half is no background.
 
     Returns:
         Labels (B, K) int64: 1, 0, or -1 for neither; deltas to the box that each overlaps the most,
@@ -246,9 +252,26 @@ def label_anchors(
     shared = torch.where(counts, overlaps(anchors, boxes), 0.0)
     best, match = shared.max(2)
     nearest = (shared == shared.amax(1, keepdim=True)) & (shared > 0)
-    labels = torch.where(inside & (best < 0.3), 0, -1)
+    background = inside & (best < 0.3)
+    if crowds is not None and crowds.any():
+        background &= ~in_crowds(anchors, boxes, crowds)
+    labels = torch.where(background, 0, -1)
     labels = torch.where(nearest.any(2) | (best >= 0.7), 1, labels)
     return labels, encode(anchors, rows_of(boxes, match))
+
+
+def in_crowds(regions: Tensor, boxes: Tensor, crowds: Tensor) -> Tensor:
+    """Which regions lie in a crowd by half or more.
+
+    Args:
+        regions: (..., K, 4).
+        boxes: (B, N, 4).
+        crowds: (B, N) bool, which of them are crowds.
+
+    Returns:
+        (B, K) bool.
+    """
+    return ((covered(regions, boxes) >= 0.5) & crowds[:, None]).any(2)
 
 
 @torch.no_grad()

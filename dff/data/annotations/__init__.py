@@ -1,0 +1,1 @@
+"""Annotations as labelling tools write them: COCO, CVAT, YOLO, MOT, Pascal VOC, and masks."""
