@@ -14,6 +14,8 @@ from dff.exit import run_script
 VERBS = {
     "fit": ("dff.commands.fit", "train Deep Feature Flow, or a flow network for it"),
     "predict": ("dff.commands.predict", "predict videos with a checkpoint"),
+    "check": ("dff.commands.check", "what your own labels hold, and what is wrong with them"),
+    "extract": ("dff.commands.extract", "write the frames of videos as images"),
     "evaluate": ("dff.commands.evaluate", "accuracy by gap, and speed, of a checkpoint"),
     "speedup": ("dff.commands.speedup", "your own model on fewer frames of your own video"),
     "fit-schedule": ("dff.commands.schedules.fit", "learn where key frames are needed"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dff.data.files.images import read_image, read_orientation, read_stored
+from dff.data.files.images import image_size, read_image, read_orientation, read_stored
 from dff.data.files.orientation import SIDEWAYS, UPRIGHT, turn
 from dff.data.samples import Boxes, SampleError, Snippet
 from dff.data.transforms.pairs import Arrays
@@ -115,6 +115,18 @@ def read_frames(snippet: Snippet, numbers: Sequence[int]) -> list[np.ndarray]:
     if snippet.video is not None:
         return list(snippet.video.read(numbers))
     return [read_image(snippet.frames[number]) for number in numbers]
+
+
+def frame_size(snippet: Snippet) -> tuple[int, int] | None:
+    """Height and width of the first labelled frame of a snippet; None where it cannot be read."""
+    if snippet.video is not None:
+        found: tuple[int, int] | None = getattr(snippet.video, "size", None)
+        return found
+    number = next(iter(snippet.labelled), next(iter(snippet.frames)))
+    try:
+        return image_size(snippet.frames[number])
+    except (SampleError, OSError):
+        return None
 
 
 def _labelled(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dff.data.pair_files import BOXES, ReadMask, read_pair, read_previous
+from dff.data.pair_files import BOXES, ReadMask, frame_size, read_pair, read_previous
 from dff.data.samples import Pair, SampleError, Snippet
 from dff.data.transforms.pairs import Arrays
 
@@ -158,6 +158,15 @@ class EvaluationPairs(Dataset[Pair]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def sizes(self) -> np.ndarray:
+        """A number for each pair, the same for pairs of snippets of one frame size, (N,) int64."""
+        numbers: dict[tuple[int, int] | None, int] = {}
+        of_snippet = np.zeros(len(self.snippets), np.int64)
+        for position in np.unique(self.entries[:, 0]).tolist():
+            size = frame_size(self.snippets[position])
+            of_snippet[position] = numbers.setdefault(size, len(numbers))
+        return of_snippet[self.entries[:, 0]]
 
     def __getitem__(self, index: int) -> Pair:
         """Makes one pair.

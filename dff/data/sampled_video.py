@@ -45,6 +45,11 @@ class SampledVideo:
     video: VideoInput
     indices: np.ndarray
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of every frame."""
+        return opened(self.video).size
+
     def read(self, numbers: Sequence[int]) -> np.ndarray:
         """Returns frames by their numbers in the snippet, (n, H, W, 3) uint8 RGB.
 

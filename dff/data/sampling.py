@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence, Sized
 from typing import cast
 
 import numpy as np
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import BatchSampler, Dataset, DistributedSampler, Sampler
 
 
 class DrawSampler(DistributedSampler):
@@ -97,3 +97,38 @@ def mix(counts: Sequence[int], ratio: Sequence[float]) -> list[tuple[range, int]
         quotas.append((range(start, start + count), min(count, max(1, round(unit * share)))))
         start += count
     return quotas
+
+
+class BatchesOfOneSize(BatchSampler):
+    """Batches of samples that follow each other and have frames of one size.
+
+    Arguments stand as in `BatchSampler`, so that Lightning can put its sampler in place of this.
+
+    Args:
+        sampler: Gives the indices.
+        batch_size: Most samples of a batch.
+        drop_last: Nothing is ever dropped.
+        sizes: (n,) int64, a number for each sample, the same for samples of one size.
+    """
+
+    def __init__(
+        self, sampler: Sampler[int], batch_size: int, drop_last: bool, sizes: np.ndarray
+    ) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.sizes = sizes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields the indices of each batch."""
+        batch: list[int] = []
+        for index in self.sampler:
+            full = len(batch) == self.batch_size
+            if batch and (full or self.sizes[index] != self.sizes[batch[-1]]):
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return sum(1 for _ in self)

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from dff import configs
 from dff.inference.deploy.precision import usable_precision
+from dff.inference.own_data.settings import settings_of
 from dff.lit import (
     distillation,  # noqa: F401  (so short names resolve)
     flow,  # noqa: F401  (so short names resolve)
@@ -33,7 +34,6 @@ from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.wandb_logger import logged_in
 from dff.lit.optimization.divergence import StopsAtNaN
-from dff.lit.own_data_settings import settings_of
 from dff.lit.progress import Throughput
 from dff.lit.visualization.panels import Panels
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from place import HEIGHT, WIDTH, Fault, Place, cut, write_folder_data, write_frames, write_png
+from place import HEIGHT, WIDTH, Fault, Place, cut, write_folder_data, write_png
 from vid_layout import annotation, write_video
 from warm import Command
 
@@ -123,21 +123,6 @@ def other_data(place: Place) -> Command:
     return place.command(*kept, *data, "--data.num_workers=0")
 
 
-def several_sizes(place: Place) -> Command:
-    def change(root: Path) -> None:
-        for split in ("train", "val"):
-            write_frames(root / split / "frames" / "b", size=(HEIGHT, 2 * WIDTH))
-            masks = root / split / "masks" / "b"
-            masks.mkdir()
-            for number in range(6):
-                write_png(masks / f"{number:06d}.png", np.zeros((HEIGHT, 2 * WIDTH), np.uint8))
-
-    return own_data(
-        *(place, change, "--data.val_batch_size=3", "--data.val_every=1"),
-        *("--trainer.limit_val_batches=99", "--trainer.val_check_interval=2"),
-    )
-
-
 DATA = [
     Fault(
         "no data at all",
@@ -236,7 +221,6 @@ DATA = [
         partial(own_data, change=written("train/frames/a/*.png", b"version https://git-lfs")),
         "is not an image",
     ),
-    Fault("frames of several sizes in a batch", several_sizes, "64x.*in one batch|batch_size|size"),
     Fault(
         "loader processes that meet a cut frame",
         lambda p: own_data(p, shortened("train/frames/a/*"), "--data.num_workers=2"),

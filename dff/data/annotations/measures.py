@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dff.data.annotations.box_table import BoxTable
-from dff.data.files.images import image_size
-from dff.data.sampled_video import SampledVideo, opened
-from dff.data.samples import SampleError, Snippet
+from dff.data.pair_files import frame_size
+from dff.data.samples import Snippet
 
 LOOKED_AT = 50
 """Frames whose size is looked at."""
@@ -19,17 +18,6 @@ ANCHORS = 3
 def labelled_frames(snippets: Sequence[Snippet]) -> int:
     """How many frames are labelled."""
     return sum(len(snippet.labelled) for snippet in snippets)
-
-
-def frame_size(snippet: Snippet) -> tuple[int, int] | None:
-    """Height and width of the first labelled frame of a video; None where it cannot be read."""
-    if isinstance(snippet.video, SampledVideo):
-        return opened(snippet.video.video).size
-    number = next(iter(snippet.labelled), next(iter(snippet.frames)))
-    try:
-        return image_size(snippet.frames[number])
-    except (SampleError, OSError):
-        return None
 
 
 def typical_size(snippets: Sequence[Snippet]) -> tuple[int, int] | None:
@@ -62,7 +50,7 @@ def anchor_scales(snippets: Sequence[Snippet], zoom: float, stride: int) -> list
     corners, _ = all_boxes(snippets)
     if not len(corners):
         return []
-    sides = np.sort(np.log(_sides(corners) * zoom))
+    sides = np.sort(np.log(side_lengths(corners) * zoom))
     parts = np.array_split(sides, ANCHORS) if len(sides) >= ANCHORS else [sides]
     scales = [float(np.exp(np.median(part)) / stride) for part in parts]
     # anchors that lie closer than half an octave find the same boxes
@@ -73,7 +61,7 @@ def anchor_scales(snippets: Sequence[Snippet], zoom: float, stride: int) -> list
     return [round(scale, 2) for scale in kept]
 
 
-def _sides(corners: np.ndarray) -> np.ndarray:
+def side_lengths(corners: np.ndarray) -> np.ndarray:
     """Side of the square of each box's area, (N,), at least a pixel."""
     width, height = (corners[:, 2:] - corners[:, :2] + 1).T
     return np.sqrt(np.maximum(width * height, 1.0))

@@ -71,7 +71,11 @@ def _colours(labels: Tensor, palette: Palette) -> np.ndarray:
 
 
 def draw_boxes(
-    picture: Tensor, detections: Tensor, names: Sequence[str], threshold: float = 0.5
+    picture: Tensor,
+    detections: Tensor,
+    names: Sequence[str],
+    threshold: float = 0.5,
+    scores: bool = True,
 ) -> Tensor:
     """Draws one picture's boxes, each with its name and score.
 
@@ -80,6 +84,7 @@ def draw_boxes(
         detections: (D, 6): x1, y1, x2, y2, score, class; class -1 is an empty row.
         names: Of the classes.
         threshold: Boxes with a lower score are left out.
+        scores: Whether scores are written too.
 
     Returns:
         (H, W, 3) uint8.
@@ -98,7 +103,10 @@ def draw_boxes(
     drawn = draw_bounding_boxes(
         picture.permute(2, 0, 1).contiguous(),
         boxes,
-        labels=[f"{names[c]} {s:.2f}" for c, s in zip(classes, shown[:, 4].tolist(), strict=True)],
+        labels=[
+            f"{names[c]} {s:.2f}" if scores else names[c]
+            for c, s in zip(classes, shown[:, 4].tolist(), strict=True)
+        ],
         colors=[_colour(c) for c in classes],
         width=max(1, round(height / 300)),
     )

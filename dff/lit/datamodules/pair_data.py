@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
 from dff.data.collation import collate
 from dff.data.intervals import EvaluationIntervals
@@ -17,7 +17,7 @@ from dff.data.label_census import check_masks
 from dff.data.pair_files import read_frames
 from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
 from dff.data.samples import SampleError, Snippet, describe
-from dff.data.sampling import DrawSampler
+from dff.data.sampling import BatchesOfOneSize, DrawSampler
 from dff.data.transforms.pairs import EvaluationTransform, TrainingTransform
 from dff.data.transforms.unit_range import to_unit_range
 from dff.models.names import FlowFrom
@@ -31,7 +31,7 @@ class PairData(L.LightningDataModule):
 
     Args:
         batch_size: Training pairs a step on each device.
-        val_batch_size: Evaluation pairs a step; where frames differ in size, it must be 1.
+        val_batch_size: Most evaluation pairs a step; those of one step have frames of one size.
         num_workers: Loader processes on each device.
         size: Height and width of a training pair, cut from the frames; None takes whole frames.
         scale: Range of the random resizing in training.
@@ -302,9 +302,19 @@ def evaluation_loader(
         rank: Number of this share.
         world_size: Number of shares.
     """
+    share = range(rank, len(pairs), world_size)
+    chosen = pairs if world_size == 1 else Subset(pairs, share)
+    batches: dict[str, Any] = {"batch_size": data.val_batch_size}
+    if data.val_batch_size > 1 and isinstance(pairs, EvaluationPairs):
+        sizes = pairs.sizes()[share]
+        if len(np.unique(sizes)) > 1:
+            sampler = SequentialSampler(chosen)
+            batches = {
+                "batch_sampler": BatchesOfOneSize(sampler, data.val_batch_size, False, sizes)
+            }
     return DataLoader(
-        pairs if world_size == 1 else Subset(pairs, range(rank, len(pairs), world_size)),
-        batch_size=data.val_batch_size,
+        chosen,
+        **batches,
         num_workers=data.num_workers,
         worker_init_fn=worker_init,
         collate_fn=collate,

@@ -16,6 +16,7 @@ from dff.inference.results.drawing import colour_flow
 from dff.lit.flow import LitFlow
 from dff.lit.metrics.gaps import dense_flow
 from dff.models.contracts import Measure
+from dff.models.dff import levels_of
 
 
 def log_picture(trainer: L.Trainer, name: str, file: Path) -> None:
@@ -168,7 +169,7 @@ def _panel(
     features = module.model(key, current, batch["gap"])
     shown = (current * 255).byte().cpu()
     found = {k: v.cpu() for k, v in module.model.predict(features, size).items()}
-    scale = module.model.scale_field(flow, size_of(flow.field))
+    scale = module.model.scale_field(flow, size_of(levels_of(features)[0]))
     if scale is not None:
         row["scale field"] = scale[0].float().mean(0).cpu()
     boxes = {}

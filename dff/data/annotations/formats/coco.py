@@ -92,6 +92,7 @@ def file_name(image: Entry) -> str:
 def _videos(file: CocoFile) -> dict[str, dict[float, Entry]]:
     """Video -> number or seconds of the frame -> image; a single image is frame 0 of its own."""
     told = [image for image in file.images if "video_id" in image]
+    names = _names_of_videos(file)
     videos: dict[str, dict[float, Entry]] = {}
     for image in told:
         number = image.get("frame_id", image.get("time"))
@@ -100,7 +101,8 @@ def _videos(file: CocoFile) -> dict[str, dict[float, Entry]]:
                 f"{file.path}: the image {file_name(image)} of a video has frame_id {number!r}: "
                 f"wanted its number in the video, from 0; {CURE}"
             )
-        frames = videos.setdefault(f"video_{image['video_id']}", {})
+        name = names.get(image["video_id"], f"video_{image['video_id']}")
+        frames = videos.setdefault(name, {})
         if number in frames:
             file.findings.add(
                 "two images have one place in their video",
@@ -116,6 +118,13 @@ def _videos(file: CocoFile) -> dict[str, dict[float, Entry]]:
         for video, names in groups.items():
             videos[video] = {number: by_name[name] for number, name in names.items()}
     return videos
+
+
+def _names_of_videos(file: CocoFile) -> dict[Any, str]:
+    """Video id -> its name, where every video has one of its own."""
+    names = {number: video.get("name") for number, video in file.videos.items()}
+    told = [name for name in names.values() if isinstance(name, str) and name]
+    return dict(zip(names, told, strict=True)) if len(set(told)) == len(names) else {}
 
 
 class _Reading:
