@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from dff.data.collation import collate
 from dff.data.files.whole_files import write_whole
 from dff.data.pairs import worker_init
-from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.by_name import PairData
 from dff.lit.datamodules.flow_data import FlowData
 from dff.lit.datamodules.pair_data import first_training_loader
 

@@ -11,7 +11,7 @@ from typing import get_args
 from dff.inference.deploy.precision import usable_precision
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
-from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.by_name import PairData
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.evaluation.validation import evaluate
 from dff.models.names import FLOW_FROM_HELP, FlowFrom, ReadyFlowName

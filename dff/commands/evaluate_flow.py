@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dff.data.files.whole_files import write_whole
 from dff.lit.arguments import Parser
-from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.by_name import PairData
 from dff.lit.datamodules.flow_data import FlowData
 from dff.lit.evaluation.flow_comparison import compare_flows, comparison_table, flow_function, title
 

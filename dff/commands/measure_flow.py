@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dff.data.files.whole_files import write_whole
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
-from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.by_name import PairData
 from dff.lit.evaluation.flow_quality import FlowQuality
 from dff.lit.evaluation.flow_report import flow_network_before, flow_table, measure_flow, plot_flow
 

@@ -24,12 +24,7 @@ from dff.lit import (
 from dff.lit.arguments import FitParser, config_files, with_config_files
 from dff.lit.checkpoint_writer import Checkpoints
 from dff.lit.checkpoints import check_continued, last_checkpoint
-from dff.lit.datamodules import datasets as datamodules  # noqa: F401  (so short names resolve)
-from dff.lit.datamodules import (
-    flow_data,  # noqa: F401  (so short names resolve)
-    own_data,  # noqa: F401  (so short names resolve)
-    video_frames,  # noqa: F401  (so short names resolve)
-)
+from dff.lit.datamodules import by_name  # noqa: F401  (so short names resolve)
 from dff.lit.evaluation.flow_quality import FlowMonitor
 from dff.lit.evaluation.predictor import VideoPredictor
 from dff.lit.loggers.wandb_logger import logged_in

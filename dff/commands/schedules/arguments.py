@@ -13,7 +13,7 @@ from dff.inference.per_frame import load_per_frame
 from dff.inference.schedules.observation import LabelledFrames
 from dff.inference.schedules.video_frames import frames_of_videos
 from dff.lit.arguments import Parser
-from dff.lit.datamodules.datasets import PairData
+from dff.lit.datamodules.by_name import PairData
 from dff.lit.evaluation.labelled_videos import labelled_videos, unlabelled_videos
 from dff.models.names import FLOW_FROM_HELP, FlowFrom, ReadyFlowName
 

@@ -1,7 +1,7 @@
 """Decoding of a stream that tells what is damaged, and what is missing at the end."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import cast
 
@@ -71,6 +71,47 @@ def decode_frames(
             _decode_again(container, stream, times)
     except (av.FFmpegError, EOFError) as error:
         raise DamageError(reason(error)) from error
+
+
+def decode_wanted(
+    container: InputContainer, stream: VideoStream, wanted: Collection[int | None]
+) -> Iterator[VideoFrame]:
+    """Yields frames of a stream that was set to a key frame, the wanted ones among them.
+
+    What nothing refers to is not decoded unless it is wanted, and nothing is fed to the decoder
+    behind the last that is: half the work of decoding all of them, for the same pixels.
+
+    Args:
+        container: As `open_stream` gives it, with one thread.
+        stream: Likewise.
+        wanted: Times (pts) of frames behind the key frame.
+
+    Raises:
+        DamageError: A frame is damaged, or the file is.
+    """
+    decoder, left = stream.codec_context, set(wanted)
+    key_time = None
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise DamageError("a packet is damaged")
+            if key_time is None and packet.is_keyframe:
+                key_time = packet.pts
+            decoder.skip_frame = "NONREF" if packet.size and packet.pts not in left else "DEFAULT"
+            frames = packet.decode()
+            left.discard(packet.pts)
+            if not left and packet.size:
+                frames += decoder.decode(None)
+            for frame in frames:
+                if frame.is_corrupt and not _before(frame.pts, key_time):
+                    raise DamageError("a part of a picture is lost")
+                yield frame
+            if not left:
+                return
+    except (av.FFmpegError, EOFError) as error:
+        raise DamageError(reason(error)) from error
+    finally:
+        decoder.skip_frame = "DEFAULT"
 
 
 def whole_packets(

@@ -1,10 +1,11 @@
 """Frames of one video file: a stream in order, and exact random access."""
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from dff.data.samples import TimedFrame
 from dff.data.video.colours import matrix_of
-from dff.data.video.decoding import CutShortError, DamageError, decode_frames
+from dff.data.video.decoding import CutShortError, DamageError, decode_frames, decode_wanted
 from dff.data.video.display_matrix import orientation_of
 from dff.data.video.frame_table import FrameTable, scan_frames
 from dff.data.video.frame_times import FrameClock, count_frames, header_end, promised_frames
@@ -23,6 +24,26 @@ from dff.data.video.motion import MotionReader, ask_for_motion, say_none
 from dff.data.video.stream import RE_ENCODE, VideoError, check_file, open_stream
 
 __all__ = ["VideoError", "VideoFile"]
+
+
+class _Reformatters(threading.local):
+    """One for each thread and process: setting it up takes longer than a frame does.
+
+    Its threads do not survive a fork, so that of another process is neither used nor freed.
+    """
+
+    def __init__(self) -> None:
+        self._of_process: dict[int, VideoReformatter] = {}
+
+    def own(self) -> VideoReformatter:
+        """That of this thread in this process."""
+        process = os.getpid()
+        if process not in self._of_process:
+            self._of_process[process] = VideoReformatter()
+        return self._of_process[process]
+
+
+_REFORMATTERS = _Reformatters()
 
 
 class VideoFile:
@@ -136,7 +157,8 @@ class VideoFile:
         """
         count = 0
         reformatter = VideoReformatter()
-        with open_stream(self.path) as (container, stream):
+        # with frame threads, vectors of B-frames differ from one time to the next
+        with open_stream(self.path, threads=1 if motion else 0) as (container, stream):
             vectors = MotionReader() if motion and ask_for_motion(self.path, stream) else None
             clock, end = FrameClock(stream.time_base, self.fps), header_end(container, stream)
             # AVI says when a frame is decoded: what it has as pts is wrong with B-frames.
@@ -234,28 +256,19 @@ class VideoFile:
 
     def _read_seeking(self, ordered: list[int], table: FrameTable) -> dict | None:
         """Decodes from the key frame before each; None if a frame is not where it should be."""
-        found, position, frames = {}, -1, iter(())
-        reformatter = VideoReformatter()
+        found: dict[int, np.ndarray] = {}
+        reformatter = _REFORMATTERS.own()
         with open_stream(self.path, threads=1) as (container, stream):
             try:
-                for index in ordered:
-                    key = table.key_of(index)
-                    if position < key:
-                        container.seek(table.seeks[key], stream=stream)
-                        frames, position = decode_frames(self.path, container, stream), key
-                    for frame in frames:
-                        # After a seek, pictures shown before the key frame lack their references.
-                        if frame.pts is not None and frame.pts < table.pts[position]:
-                            continue
-                        if frame.pts != table.pts[position]:
-                            return None
-                        position += 1
-                        if position > index:
-                            found[index] = self._rgb(frame, reformatter)
-                            break
-                    else:
+                for key, numbers in groupby(ordered, table.key_of):
+                    number_at = {table.pts[number]: number for number in numbers}
+                    container.seek(table.seeks[key], stream=stream)
+                    for frame in decode_wanted(container, stream, number_at.keys()):
+                        if (number := number_at.pop(frame.pts, None)) is not None:
+                            found[number] = self._rgb(frame, reformatter)
+                    if number_at:
                         return None
-            except (DamageError, CutShortError, av.FFmpegError):
+            except (DamageError, av.FFmpegError):
                 return None
         return found
 
