@@ -2,7 +2,8 @@
 
 What comes into view and what was hidden has no place in the key frame. As in Accel (Jain et al.
 2019), a cheap network looks at the current frame, and its features correct the carried ones; here
-by what a small layer adds to them, which is nothing until it has learned.
+by how far a small layer moves them towards what the light network says in their place, which is
+nowhere until it has learned.
 """
 
 import torch
@@ -34,12 +35,15 @@ class UpdateBranch(nn.Module):
         self.carried = nn.Conv2d(channels, CHANNELS, 1)
         self.seen = nn.Conv2d(own, CHANNELS, 1)
         self.join = nn.Conv2d(2 * CHANNELS, CHANNELS, 3, padding=1)
-        self.change = nn.Conv2d(CHANNELS, channels, 1)
-        for layer in (self.carried, self.seen, self.join):
+        self.said = nn.Conv2d(own, channels, 1)
+        self.share = nn.Conv2d(CHANNELS, channels, 1)
+        for layer in (self.carried, self.seen, self.join, self.said):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.get_parameter("bias"))
-        nn.init.zeros_(self.change.weight)  # an untrained branch changes nothing
-        nn.init.zeros_(self.change.get_parameter("bias"))
+        if network is None:  # its features mean what the carried ones mean
+            nn.init.dirac_(self.said.weight)
+        nn.init.zeros_(self.share.weight)  # an untrained branch changes nothing
+        nn.init.zeros_(self.share.get_parameter("bias"))
 
     def forward(self, features: Tensor, frame: Tensor, expensive: nn.Module) -> Tensor:
         """See the class; in the type of the features.
@@ -57,5 +61,6 @@ class UpdateBranch(nn.Module):
             seen = self.network(frame)
         seen = resample(seen, self.own_stride, self.stride, size)
         both = torch.cat((self.carried(features), self.seen(seen)), 1)
-        change: Tensor = self.change(F.relu(self.join(F.relu(both))))
+        share = torch.tanh(self.share(F.relu(self.join(F.relu(both)))))
+        change: Tensor = share * (self.said(seen) - features)
         return features + change.to(features.dtype)

@@ -28,7 +28,7 @@ def made(update="resnet18", flow_from="key"):
 
 def taught(model):
     """A branch that changes something."""
-    torch.nn.init.normal_(model.update.change.weight, std=0.05)
+    torch.nn.init.normal_(model.update.share.weight, std=0.05)
     return model
 
 
