@@ -1,7 +1,6 @@
 """Frames of one video file: a stream in order, and exact random access."""
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -21,29 +20,9 @@ from dff.data.video.display_matrix import orientation_of
 from dff.data.video.frame_table import FrameTable, scan_frames
 from dff.data.video.frame_times import FrameClock, count_frames, header_end, promised_frames
 from dff.data.video.motion import MotionReader, ask_for_motion, say_none
-from dff.data.video.stream import RE_ENCODE, VideoError, check_file, open_stream
+from dff.data.video.stream import RE_ENCODE, VideoError, check_file, kept_stream, open_stream
 
 __all__ = ["VideoError", "VideoFile"]
-
-
-class _Reformatters(threading.local):
-    """One for each thread and process: setting it up takes longer than a frame does.
-
-    Its threads do not survive a fork, so that of another process is neither used nor freed.
-    """
-
-    def __init__(self) -> None:
-        self._of_process: dict[int, VideoReformatter] = {}
-
-    def own(self) -> VideoReformatter:
-        """That of this thread in this process."""
-        process = os.getpid()
-        if process not in self._of_process:
-            self._of_process[process] = VideoReformatter()
-        return self._of_process[process]
-
-
-_REFORMATTERS = _Reformatters()
 
 
 class VideoFile:
@@ -61,7 +40,7 @@ class VideoFile:
     others. Its reader lives for one `read` only: one that is kept hangs a forked worker, cannot
     be pickled and fills the memory.
 
-    Nothing stays open between calls: an instance can be pickled and survives a fork.
+    An instance holds nothing open: it can be pickled and survives a fork.
 
     Args:
         path: The file.
@@ -257,9 +236,8 @@ class VideoFile:
     def _read_seeking(self, ordered: list[int], table: FrameTable) -> dict | None:
         """Decodes from the key frame before each; None if a frame is not where it should be."""
         found: dict[int, np.ndarray] = {}
-        reformatter = _REFORMATTERS.own()
-        with open_stream(self.path, threads=1) as (container, stream):
-            try:
+        try:
+            with kept_stream(self.path) as (container, stream, reformatter):
                 for key, numbers in groupby(ordered, table.key_of):
                     number_at = {table.pts[number]: number for number in numbers}
                     container.seek(table.seeks[key], stream=stream)
@@ -268,8 +246,8 @@ class VideoFile:
                             found[number] = self._rgb(frame, reformatter)
                     if number_at:
                         return None
-            except (DamageError, av.FFmpegError):
-                return None
+        except (DamageError, av.FFmpegError):
+            return None
         return found
 
     def _read_decord(self, ordered: list[int], count: int) -> dict[int, np.ndarray] | None:
