@@ -17,7 +17,7 @@ from dff.models.names import FLOW_FROM_HELP, CodecFlowName, FlowFrom, FlowName, 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 1 where a video could not be predicted, 3 with --shard or --claim."""
+    """Returns 1 where a video could not be predicted, 3 where they are shared."""
     args = parse(arguments)
 
     from dff.commands.prediction import predict
@@ -167,21 +167,50 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
         help="with --claim: try videos again that could not be predicted before",
     )
 
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the videos among the actors of a Ray cluster: its address, auto, or local for "
+        "one on this machine; an input that ends in .txt is a list then",
+    )
+    parser.add_argument(
+        "--ray_actors",
+        type=actors,
+        help="with --ray: how many, or MIN:MAX; as many as fit if left out",
+    )
+    parser.add_argument(
+        "--ray_cpus",
+        type=int,
+        default=1,
+        help="with --ray: cores of each actor; a GPU where the cluster has some",
+    )
+
 
 def check_sharing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends where options do not go together."""
-    if not args.claim:
-        for flag in ("claim_expiry", "retry_failed"):
-            if getattr(args, flag) != parser.get_default(flag):
-                parser.error(f"--{flag} goes with --claim")
+    shared = args.claim or args.ray is not None
+    for flag, goes, words in (
+        ("claim_expiry", shared, "--claim or --ray"),
+        ("retry_failed", shared, "--claim or --ray"),
+        ("ray_actors", args.ray is not None, "--ray"),
+        ("ray_cpus", args.ray is not None, "--ray"),
+    ):
+        if not goes and getattr(args, flag) != parser.get_default(flag):
+            parser.error(f"--{flag} goes with {words}")
+    if args.claim and args.ray is not None:
+        parser.error("--claim with --ray: Ray shares the videos, leave --claim out")
+    if not shared:
         return
+    mode = "--claim" if args.claim else "--ray"
     if args.shard is not None:
-        parser.error("--shard with --claim: claims share the whole list, leave --shard out")
+        parser.error(f"--shard with {mode}: the whole list is shared, leave --shard out")
     if args.devices != 1 or args.num_nodes != 1:
-        parser.error(
-            "--claim with --devices or --num_nodes: start one process for each device, each with "
-            "the same command"
-        )
+        cure = "start one process for each device, each with the same command"
+        if args.ray is not None:
+            cure = "--ray_actors says how many there are"
+        parser.error(f"{mode} with --devices or --num_nodes: {cure}")
+    if args.ray_cpus < 1:
+        parser.error(f"--ray_cpus {args.ray_cpus}: wanted at least 1")
     if args.claim_expiry is not None and not 0 < args.claim_expiry < float("inf"):
         parser.error(f"--claim_expiry {args.claim_expiry:g}: wanted more than 0 seconds")
 
@@ -192,6 +221,15 @@ def shard(word: str) -> tuple[int, int]:
     if match is None or int(match[1]) >= int(match[2]):
         raise argparse.ArgumentTypeError(f"{word!r}: wanted i/n with i from 0 to n - 1, as in 0/8")
     return int(match[1]), int(match[2])
+
+
+def actors(word: str) -> tuple[int, int]:
+    """Reads a number, or `MIN:MAX`."""
+    match = re.fullmatch(r"([1-9]\d{0,5})(?::([1-9]\d{0,5}))?", word)
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if least > most:
+        raise argparse.ArgumentTypeError(f"{word!r}: wanted a number, or MIN:MAX such as 1:8")
+    return least, most
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,9 +2,11 @@
 
 import argparse
 import hashlib
+import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,8 +16,9 @@ import torch
 from dff.data.datasets.cityscapes import CLASSES
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.frame_times import checked_fps
-from dff.data.video.sources import FOLDER_FPS, VideoInput, find_videos
+from dff.data.video.sources import FOLDER_FPS, VideoInput, distinct, find_videos
 from dff.inference.cluster.claim_files import EXPIRY
+from dff.inference.cluster.ray_crew import RayCrew
 from dff.inference.cluster.shared_work import SharedWork
 from dff.inference.cluster.video_list import find_listed, read_list, shared_names
 from dff.inference.deploy.memory import keep_memory
@@ -50,8 +53,8 @@ def predict(args: argparse.Namespace) -> int:
     run = Prediction(args)
     before = None if run.trainer else signal.signal(signal.SIGTERM, _end)
     try:
-        if args.claim:
-            return _predict_claimed(run, args)
+        if args.claim or args.ray:
+            return _predict_shared(run, args)
         videos = videos_to_predict(args, run.writer)
         if not videos:
             return 0
@@ -93,14 +96,11 @@ class Prediction:
             checked_fps(args.fps)
         usable_precision(args.precision, args.accelerator)
         device = only_device(args.accelerator, args.devices, args.num_nodes)
-        if device is None and args.model:
-            raise ValueError(
-                f"--accelerator {args.accelerator} with --model: wanted auto, cpu or gpu"
-            )
-        if device is None and args.claim:
-            raise ValueError(
-                f"--accelerator {args.accelerator} with --claim: wanted auto, cpu or gpu"
-            )
+        for mode, given in (("model", args.model), ("claim", args.claim), ("ray", args.ray)):
+            if device is None and given:
+                raise ValueError(
+                    f"--accelerator {args.accelerator} with --{mode}: wanted auto, cpu or gpu"
+                )
         self.resizing = EvaluationTransform(args.short_side, args.max_side)
         self.trainer = _trainer(args, self.schedule) if device is None else None
         if self.trainer is not None:
@@ -130,18 +130,27 @@ class Prediction:
         return self.writer.failed
 
 
+def _for_actor(args: argparse.Namespace) -> Prediction:
+    keep_memory()
+    return Prediction(args)
+
+
 def _trainer(args: argparse.Namespace, schedule: Schedule) -> "TrainerPrediction":
     from dff.lit.prediction import TrainerPrediction
 
     return TrainerPrediction(args, schedule)
 
 
-def _predict_claimed(run: Prediction, args: argparse.Namespace) -> int:
+def _predict_shared(run: Prediction, args: argparse.Namespace) -> int:
     videos = find_asked(args)
     run.writer.prepare()
     named = shared_names(run.writer.folder, videos, results_of(run.writer.tasks))
     with SharedWork(named, run.writer, args.claim_expiry or EXPIRY, args.retry_failed) as work:
-        run(work)
+        if args.ray:
+            crew = RayCrew(args.ray, args.ray_actors, args.ray_cpus, args.claim_expiry or EXPIRY)
+            crew.predict(work, partial(_for_actor, args))
+        else:
+            run(work)
     unfinished = work.unfinished()
     done = len(videos) - len(work.failed) - len(unfinished)
     print(f"{done} of {len(videos)} videos are predicted in {args.output}")
@@ -262,9 +271,14 @@ def _digest(file: str | Path | None) -> str | None:
 def find_asked(args: argparse.Namespace) -> list[VideoInput]:
     """The videos that are asked for, by name or in a list, whatever this process's share is."""
     fps = FOLDER_FPS if args.fps is None else args.fps
-    if args.list_file is not None:
-        return find_listed(read_list(args.list_file), fps)
-    return find_videos(args.inputs, fps)
+    lists = [] if args.list_file is None else [args.list_file]
+    if args.ray:
+        lists += [name for name in args.inputs if name.endswith(".txt") and os.path.isfile(name)]
+    if not lists:
+        return find_videos(args.inputs, fps)
+    listed = find_listed((name for file in lists for name in read_list(file)), fps)
+    others = [name for name in args.inputs if name not in lists]
+    return distinct([*listed, *find_videos(others, fps)], fps) if others else listed
 
 
 def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:

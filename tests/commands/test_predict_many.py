@@ -64,9 +64,8 @@ def contents(folder):
 
 
 def words(place, out, *more):
-    return [str(place / "model.ckpt"), "--list", str(place / "list.txt"), "--output", str(out)] + [
-        *more
-    ]
+    listed = ["--list", str(place / "list.txt"), "--output", str(out)]
+    return [str(place / "model.ckpt"), *listed, *more]
 
 
 def start(*arguments):
@@ -147,11 +146,15 @@ def test_a_shard_of_nothing_ends_well(place, tmp_path):
     [
         (["--shard", "3/3"], "'3/3': wanted i/n with i from 0 to n - 1, as in 0/8"),
         (["--shard", "one"], "'one': wanted i/n"),
-        (["--shard", "0/2", "--claim"], "claims share the whole list, leave --shard out"),
+        (["--shard", "0/2", "--claim"], "the whole list is shared, leave --shard out"),
         (["--claim", "--devices", "2"], "start one process for each device"),
         (["--claim", "--claim_expiry", "0"], "wanted more than 0 seconds"),
-        (["--retry_failed"], "--retry_failed goes with --claim"),
+        (["--retry_failed"], "--retry_failed goes with --claim or --ray"),
         (["--claim_expiry", "9"], "--claim_expiry goes with --claim"),
+        (["--ray_actors", "2"], "--ray_actors goes with --ray"),
+        (["--ray", "local", "--ray_actors", "3:2"], "'3:2': wanted a number, or MIN:MAX"),
+        (["--ray", "local", "--claim"], "Ray shares the videos, leave --claim out"),
+        (["--ray", "local", "--devices", "2"], "--ray_actors says how many there are"),
         (["video.mp4"], "unrecognized arguments: video.mp4"),
     ],
 )

@@ -39,6 +39,7 @@ class SharedWork:
         writer: Whose `claims` this becomes.
         expiry: Seconds of silence after which the claim of another process is taken over.
         retry: Try again what could not be predicted before.
+        speaks: Say from time to time how far all processes are.
 
     Attributes:
         failed: Name of a video -> why it could not be predicted, of all processes.
@@ -50,8 +51,9 @@ class SharedWork:
         writer: ResultWriter,
         expiry: float = EXPIRY,
         retry: bool = False,
+        speaks: bool = True,
     ) -> None:
-        self.videos, self.writer = videos, writer
+        self.videos, self.writer, self.speaks = videos, writer, speaks
         self.folder = writer.folder / FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
         self.claims = ClaimFiles(self.folder, expiry)
@@ -156,9 +158,24 @@ class SharedWork:
         known = self.writer.failed.items()
         return {name: told for name, told in known if not self._is_settled(self._by_name[name])}
 
+    def open_videos(self) -> list[VideoInput]:
+        """Those that nobody is done with."""
+        return [video for video in self.videos if not self._is_settled(video)]
+
+    def clear(self) -> bool:
+        """Removes the claims that processes of this machine have left when they ended.
+
+        Returns:
+            Whether there are others.
+        """
+        for video in self.open_videos():
+            if self.claims.take(video.name):
+                self.leave(video.name)
+        return any(self.folder.glob("*.claim"))
+
     def _tell(self) -> None:
         """Says how far all processes are, where it is time for that."""
-        if self.progress.due():
+        if self.speaks and self.progress.due():
             new = self._changes().items() - self._earlier.items()
             names = {name for name, _ in new}
             failed = sum(f"{name}{FAILED}" in names for name in self._open)
