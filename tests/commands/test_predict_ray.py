@@ -58,6 +58,21 @@ def test_two_actors_share_a_list_and_one_is_killed(place, plain, tmp_path):  # n
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
+def test_an_interrupted_run_does_the_rest(place, plain, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    ray = words(place, out, "--ray", "local", "--ray_actors", "1")
+    process = start(*ray)
+    wait_for(lambda: list(out.glob("*.json")), process)
+    process.terminate()
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 143, errors
+    assert not list(out.glob(".claims/*.claim")) and not list(out.glob(".claims/*.part"))
+    done = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    assert start(*ray).wait(timeout=240) == 3
+    assert contents(out) == plain
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense://x"])
 def test_an_address_without_a_cluster_is_said(address, place, tmp_path):  # noqa: F811
     with pytest.raises(ValueError, match=f"no Ray cluster answers at {address} .*: check the addr"):

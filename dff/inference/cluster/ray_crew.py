@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -77,17 +79,21 @@ class RayCrew:
         Raises:
             ValueError: There is no cluster at the address.
         """
-        import ray
-
         videos = work.open_videos()
         if not videos:
             return
+        asked_to_end = signal.getsignal(signal.SIGTERM)
         started = self._connect()
+        import ray
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, asked_to_end)  # Ray has one of its own
         done, failed = 0, 0
         try:
             for row in self._rows(videos, make):
                 if row["failure"]:
                     failed += 1
+                    work.writer.failed[row["name"]] = row["failure"]
                 else:
                     done += 1
                 if work.progress.due():
@@ -99,9 +105,10 @@ class RayCrew:
 
     def _connect(self) -> bool:
         """Connects, unless that is done; whether it is this one's to disconnect."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to anybody
+        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
         import ray
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to anybody
         if ray.is_initialized():
             return False
         more: dict[str, Any] = {}
@@ -125,7 +132,6 @@ class RayCrew:
     def _rows(self, videos: Sequence[VideoInput], make: Callable[[], Run]) -> Iterator[dict]:
         import ray
 
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -174,15 +180,16 @@ class _Actor:
             values = json.loads(str(item))
             frames = values.pop("frames")
             video = VideoInput(**values, frames=None if frames is None else tuple(frames))
+            names.append(video.name)
             try:
                 with SharedWork([video], self.run.writer, self.expiry, speaks=False) as work:
                     self.run(work)
+                failures.append({**work.unfinished(), **work.failed}.get(video.name, ""))
+            except (OSError, ValueError) as error:
+                failures.append(f"not predicted: {video.path}: {error}")
             except (RuntimeError, MemoryError):
                 # After an error of the device nothing works in this process; Ray starts another.
                 traceback.print_exc()
                 sys.stderr.flush()
                 os._exit(1)
-            names.append(video.name)
-            told = {**work.unfinished(), **work.failed}
-            failures.append(told.get(video.name, ""))
         return {"name": names, "failure": failures}

@@ -151,12 +151,18 @@ class SharedWork:
         self.claims.release(name)
 
     def unfinished(self) -> dict[str, str]:
-        """Name of a video -> why it is not done, of those that this process found no fault in.
+        """Name of a video -> why it is not done, of those in which no fault was found.
 
         A full disk for one; another process, or another run, may do them.
         """
-        known = self.writer.failed.items()
-        return {name: told for name, told in known if not self._is_settled(self._by_name[name])}
+        told = self.writer.failed
+        return {
+            video.name: told.get(
+                video.name,
+                f"not predicted: {video.path}: no process has finished it: start this again",
+            )
+            for video in self.open_videos()
+        }
 
     def open_videos(self) -> list[VideoInput]:
         """Those that nobody is done with."""
