@@ -147,7 +147,7 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard",
         type=shard,
-        help="i/n: each n-th video from the i-th on, for n processes with i from 0 to n - 1",
+        help="i/n: each n-th video, from number i on, for n processes with i from 0 to n - 1",
     )
     parser.add_argument(
         "--claim",

@@ -88,7 +88,7 @@ def test_a_full_disk_is_no_fault_of_the_video(share):
         name = next(asked).name
         work.writer.failed[name] = "not predicted: make room"
         work.end(name, "not predicted: make room", damaged=False)
-        assert work.failed == {} and work.unfinished() == {name: "not predicted: make room"}
+        assert work.failed == {} and work.unfinished()[name] == "not predicted: make room"
         assert {next(asked).name, next(asked).name} == {"a", "b", "c"} - {name}
         with share() as other:
             assert other.claims.take(name) == 1
