@@ -2,6 +2,7 @@
 
 dff predict runs/demo/model.ckpt video.mp4 'more/*.mp4' folder/of/frames
 dff predict --model torchvision:deeplabv3_resnet101 video.mp4
+dff predict runs/demo/model.ckpt --list videos.txt --claim
 """
 
 import argparse
@@ -16,7 +17,7 @@ from dff.models.names import FLOW_FROM_HELP, CodecFlowName, FlowFrom, FlowName, 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 1 where a video could not be predicted."""
+    """Returns 1 where a video could not be predicted, 3 where they are shared."""
     args = parse(arguments)
 
     from dff.commands.prediction import predict
@@ -34,7 +35,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.given = sys.argv[1:] if arguments is None else arguments
     if not any(word.partition("=")[0] == "--model" for word in parser.given):
         parser.add_argument("checkpoint", help="one that dff fit wrote; left out with --model")
-    parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
+    if any(word.partition("=")[0] == "--list" for word in parser.given):
+        parser.set_defaults(inputs=[])
+    else:
+        parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
     parser.add_argument(
         "--model",
         help="in place of a checkpoint: torchvision:NAME, transformers:NAME, or "
@@ -103,6 +107,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--devices", type=devices, default=1, help="how many processes share the videos, or auto"
     )
     parser.add_argument("--num_nodes", type=int, default=1)
+    add_sharing(parser)
     parser.add_argument(
         "--precision", choices=["32-true", "bf16-mixed", "16-mixed"], default="32-true"
     )
@@ -110,6 +115,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--compile", action="store_true", help="torch.compile: slow at first, for long videos"
     )
     args = parser.parse_args(arguments)
+    check_sharing(parser, args)
     if args.model is None:
         if args.weights is not None or args.flow_weights is not None or args.random_weights:
             parser.error(
@@ -128,6 +134,102 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{flag} with --model: a model of your own runs as it is, on one device")
     args.checkpoint = None
     return args
+
+
+def add_sharing(parser: argparse.ArgumentParser) -> None:
+    """What lets many processes and machines share the videos."""
+    parser.add_argument(
+        "--list",
+        dest="list_file",
+        type=Path,
+        help="in place of inputs: a text file with one video file or folder a line",
+    )
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        help="i/n: each n-th video, from number i on, for n processes with i from 0 to n - 1",
+    )
+    parser.add_argument(
+        "--claim",
+        action="store_true",
+        help="share the videos with all processes that are given the same ones and the same "
+        "--output, on any machines, and take over those of processes that die",
+    )
+    parser.add_argument(
+        "--claim_expiry",
+        type=float,
+        help="with --claim: seconds of silence after which a process counts as dead (60); the same "
+        "for all processes",
+    )
+    parser.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="with --claim: try videos again that could not be predicted before",
+    )
+
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the videos among the actors of a Ray cluster: its address, auto, or local for "
+        "one on this machine; an input that ends in .txt is a list then",
+    )
+    parser.add_argument(
+        "--ray_actors",
+        type=actors,
+        help="with --ray: how many, or MIN:MAX; as many as fit if left out",
+    )
+    parser.add_argument(
+        "--ray_cpus",
+        type=int,
+        default=1,
+        help="with --ray: cores of each actor; a GPU where the cluster has some",
+    )
+
+
+def check_sharing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends where options do not go together."""
+    shared = args.claim or args.ray is not None
+    for flag, goes, words in (
+        ("claim_expiry", shared, "--claim or --ray"),
+        ("retry_failed", shared, "--claim or --ray"),
+        ("ray_actors", args.ray is not None, "--ray"),
+        ("ray_cpus", args.ray is not None, "--ray"),
+    ):
+        if not goes and getattr(args, flag) != parser.get_default(flag):
+            parser.error(f"--{flag} goes with {words}")
+    if args.claim and args.ray is not None:
+        parser.error("--claim with --ray: Ray shares the videos, leave --claim out")
+    if not shared:
+        return
+    mode = "--claim" if args.claim else "--ray"
+    if args.shard is not None:
+        parser.error(f"--shard with {mode}: the whole list is shared, leave --shard out")
+    if args.devices != 1 or args.num_nodes != 1:
+        cure = "start one process for each device, each with the same command"
+        if args.ray is not None:
+            cure = "--ray_actors says how many there are"
+        parser.error(f"{mode} with --devices or --num_nodes: {cure}")
+    if args.ray_cpus < 1:
+        parser.error(f"--ray_cpus {args.ray_cpus}: wanted at least 1")
+    if args.claim_expiry is not None and not 0 < args.claim_expiry < float("inf"):
+        parser.error(f"--claim_expiry {args.claim_expiry:g}: wanted more than 0 seconds")
+
+
+def shard(word: str) -> tuple[int, int]:
+    """Reads `i/n`, i from 0 to n - 1."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", word)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{word!r}: wanted i/n with i from 0 to n - 1, as in 0/8")
+    return int(match[1]), int(match[2])
+
+
+def actors(word: str) -> tuple[int, int]:
+    """Reads a number, or `MIN:MAX`."""
+    match = re.fullmatch(r"([1-9]\d{0,5})(?::([1-9]\d{0,5}))?", word)
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if least > most:
+        raise argparse.ArgumentTypeError(f"{word!r}: wanted a number, or MIN:MAX such as 1:8")
+    return least, most
 
 
 class Parser(argparse.ArgumentParser):

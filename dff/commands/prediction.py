@@ -2,19 +2,25 @@
 
 import argparse
 import hashlib
+import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
 from dff.data.datasets.cityscapes import CLASSES
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.frame_times import checked_fps
-from dff.data.video.sources import FOLDER_FPS, VideoInput, find_videos
+from dff.data.video.sources import FOLDER_FPS, VideoInput, distinct, find_videos
+from dff.inference.cluster.claim_files import EXPIRY
+from dff.inference.cluster.ray_crew import RayCrew
+from dff.inference.cluster.shared_work import SharedWork
+from dff.inference.cluster.video_list import find_listed, read_list, shared_names
 from dff.inference.deploy.memory import keep_memory
 from dff.inference.deploy.precision import dtype_of, usable_precision
 from dff.inference.engine import predict_videos, read_clips
@@ -25,63 +31,134 @@ from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.inference.tasks.detection import Detection
 from dff.models.contracts import Task
+from dff.models.schedule import Schedule
 from dff.models.schedules.named import CHANGE, FIXED, USUAL_KEY_DURATION, named_schedule
 from dff.models.weights.load import SHIPPED, TORCHVISION
+
+if TYPE_CHECKING:
+    from dff.lit.prediction import TrainerPrediction
+
+LEFT_ALONE = 3
+"""Exit code of a process that shares videos with others, where all is done and some videos could
+not be predicted: unlike 1, it tells a cluster that starting again does not help."""
 
 
 def predict(args: argparse.Namespace) -> int:
     """Predicts what the arguments of `dff predict` ask for.
 
     Returns:
-        1 where a video could not be predicted.
+        1 where a video could not be predicted, `LEFT_ALONE` where the videos are shared.
     """
-    schedule = named_schedule(
-        args.schedule, args.key_duration, args.frames_per_second, args.threshold
-    )
-    if args.fps is not None:
-        checked_fps(args.fps)
     keep_memory()
-    usable_precision(args.precision, args.accelerator)
-    device = only_device(args.accelerator, args.devices, args.num_nodes)
-    if device is None and args.model:
-        raise ValueError(f"--accelerator {args.accelerator} with --model: wanted auto, cpu or gpu")
-    resizing = EvaluationTransform(args.short_side, args.max_side)
-    if device is None:
-        from dff.lit.prediction import TrainerPrediction
-
-        run = TrainerPrediction(args, schedule)
-        tasks: Mapping[str, Task] = run.module.tasks
-    else:
-        model = load_per_frame_model(args, device) if args.model else load_trained(args, device)
-        tasks = model.tasks
-    if args.seq_nms:
-        link_detections(tasks)
-    writer = result_writer(args, tasks)
-    videos = videos_to_predict(args, writer)
-    if not videos:
-        return 0
-    if device is None:
-        failed, speaks = run(videos, writer)
-    else:
-        before = signal.signal(signal.SIGTERM, _end)
-        from_file = model.networks.from_file
-        clips = read_clips(videos, schedule, resizing, device=device, motion=from_file)
-        watch = RateWatch(writer, args.frames_per_second or 0.0)
-        try:
-            predict_videos(model.engine(schedule), clips, watch)
-        except _Terminated:
-            print("terminated", file=sys.stderr)
-            return 143
-        finally:
+    run = Prediction(args)
+    before = None if run.trainer else signal.signal(signal.SIGTERM, _end)
+    try:
+        if args.claim or args.ray:
+            return _predict_shared(run, args)
+        videos = videos_to_predict(args, run.writer)
+        if not videos:
+            return 0
+        failed, speaks = run.trainer(videos, run.writer) if run.trainer else (run(videos), True)
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 143
+    finally:
+        if before is not None:
             signal.signal(signal.SIGTERM, before)
-        failed, speaks = writer.failed, True
-        for sentence in watch.told:
-            print(f"warning: {sentence}", file=sys.stderr)
     if speaks:
         print(f"{len(videos) - len(failed)} videos predicted to {args.output}")
         for reason in failed.values():
             print(reason, file=sys.stderr)
-    return 1 if failed else 0
+    return (LEFT_ALONE if args.shard else 1) if failed else 0
+
+
+class Prediction:
+    """What a command line asks for, ready for videos: model, schedule and writer.
+
+    Args:
+        args: Of `dff predict`.
+
+    Attributes:
+        writer: Of the results.
+        trainer: In place of a call, where Lightning shares the videos of several devices.
+
+    Raises:
+        OSError: A file of the model cannot be read.
+        ValueError: Arguments are out of their range, or do not fit the model.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.schedule = named_schedule(
+            args.schedule, args.key_duration, args.frames_per_second, args.threshold
+        )
+        if args.fps is not None:
+            checked_fps(args.fps)
+        usable_precision(args.precision, args.accelerator)
+        device = only_device(args.accelerator, args.devices, args.num_nodes)
+        for mode, given in (("model", args.model), ("claim", args.claim), ("ray", args.ray)):
+            if device is None and given:
+                raise ValueError(
+                    f"--accelerator {args.accelerator} with --{mode}: wanted auto, cpu or gpu"
+                )
+        self.resizing = EvaluationTransform(args.short_side, args.max_side)
+        self.trainer = _trainer(args, self.schedule) if device is None else None
+        if self.trainer is not None:
+            tasks: Mapping[str, Task] = self.trainer.module.tasks
+        elif device is not None:
+            load = load_per_frame_model if args.model else load_trained
+            self.model = load(args, device)
+            tasks = self.model.tasks
+        if args.seq_nms:
+            link_detections(tasks)
+        self.writer = result_writer(args, tasks)
+
+    def __call__(self, videos: Iterable[VideoInput]) -> dict[str, str]:
+        """Predicts videos one after the other, on one device; each is asked for when it is due.
+
+        Returns:
+            Name of a video -> what became of it, of all that were not predicted in full so far.
+        """
+        from_file = self.model.networks.from_file
+        clips = read_clips(
+            videos, self.schedule, self.resizing, device=self.model.device, motion=from_file
+        )
+        watch = RateWatch(self.writer, self.args.frames_per_second or 0.0)
+        predict_videos(self.model.engine(self.schedule), clips, watch)
+        for sentence in watch.told:
+            print(f"warning: {sentence}", file=sys.stderr)
+        return self.writer.failed
+
+
+def _for_actor(args: argparse.Namespace) -> Prediction:
+    keep_memory()
+    return Prediction(args)
+
+
+def _trainer(args: argparse.Namespace, schedule: Schedule) -> "TrainerPrediction":
+    from dff.lit.prediction import TrainerPrediction
+
+    return TrainerPrediction(args, schedule)
+
+
+def _predict_shared(run: Prediction, args: argparse.Namespace) -> int:
+    videos = find_asked(args)
+    run.writer.prepare()
+    named = shared_names(run.writer.folder, videos, results_of(run.writer.tasks))
+    with SharedWork(named, run.writer, args.claim_expiry or EXPIRY, args.retry_failed) as work:
+        if args.ray:
+            crew = RayCrew(args.ray, args.ray_actors, args.ray_cpus, args.claim_expiry or EXPIRY)
+            crew.predict(work, partial(_for_actor, args))
+        else:
+            run(work)
+    unfinished = work.unfinished()
+    done = len(videos) - len(work.failed) - len(unfinished)
+    print(f"{done} of {len(videos)} videos are predicted in {args.output}")
+    for reason in (*work.failed.values(), *unfinished.values()):
+        print(reason, file=sys.stderr)
+    if unfinished:
+        return 1
+    return LEFT_ALONE if work.failed else 0
 
 
 def load_trained(args: argparse.Namespace, device: torch.device) -> Model:
@@ -191,11 +268,30 @@ def _digest(file: str | Path | None) -> str | None:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:
-    """The videos that are asked for and not finished, under the names of their results."""
+def find_asked(args: argparse.Namespace) -> list[VideoInput]:
+    """The videos that are asked for, by name or in a list, whatever this process's share is."""
     fps = FOLDER_FPS if args.fps is None else args.fps
-    found = find_videos(args.inputs, fps)
-    videos = own_names(writer.folder, found, results_of(writer.tasks))
+    lists = [] if args.list_file is None else [args.list_file]
+    if args.ray:
+        lists += [name for name in args.inputs if name.endswith(".txt") and os.path.isfile(name)]
+    if not lists:
+        return find_videos(args.inputs, fps)
+    listed = find_listed((name for file in lists for name in read_list(file)), fps)
+    others = [name for name in args.inputs if name not in lists]
+    return distinct([*listed, *find_videos(others, fps)], fps) if others else listed
+
+
+def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:
+    """The videos of this process that are not finished, under the names of their results."""
+    found = find_asked(args)
+    results = results_of(writer.tasks)
+    if args.shard is None:
+        videos = own_names(writer.folder, found, results)
+    else:
+        index, count = args.shard
+        writer.prepare()
+        videos = shared_names(writer.folder, found, results)[index::count]
+        found = found[index::count]
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:
             print(f"{video.path} is written as {video.name}")

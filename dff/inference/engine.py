@@ -109,7 +109,7 @@ class Engine:
 
 
 def read_clips(
-    videos: Sequence[VideoInput],
+    videos: Iterable[VideoInput],
     schedule: Schedule,
     resizing: EvaluationTransform | None = None,
     *,
@@ -125,7 +125,7 @@ def read_clips(
     network runs: so many go through the networks together.
 
     Args:
-        videos: What to read.
+        videos: What to read; each is asked for when the one before it has been read.
         schedule: That of the engine.
         resizing: Of what the networks see.
         rank: This process, from 0; it takes videos rank, rank + world_size, ...

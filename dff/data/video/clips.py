@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from time import perf_counter
 
 import numpy as np
@@ -74,7 +75,7 @@ class Clips:
     videos follow: one bad file does not stop a long run.
 
     Args:
-        videos: What to read.
+        videos: What to read; each is asked for when the one before it has been read.
         begins: Makes, for each video, what says where clips begin; see `Begins`.
         rank: This process, from 0; it takes videos rank, rank + world_size, ...
         world_size: Number of processes.
@@ -89,7 +90,7 @@ class Clips:
 
     def __init__(
         self,
-        videos: Sequence[VideoInput],
+        videos: Iterable[VideoInput],
         begins: Callable[[], Begins],
         *,
         rank: int = 0,
@@ -103,13 +104,14 @@ class Clips:
             raise ValueError(f"rank {rank} of {world_size}: wanted 0 to world size - 1")
         if max_frames is not None and max_frames < 1:
             raise ValueError(f"max_frames {max_frames}: wanted at least 1, or None for all")
-        self.videos = list(videos)[rank::world_size]
+        self.videos = videos
+        self.rank, self.world_size = rank, world_size
         self.begins, self.longest, self.max_frames = begins, longest, max_frames
         self.resizing, self.motion = resizing or EvaluationTransform(), motion
 
     def __iter__(self) -> Iterator[Clip]:
         """Yields the clips of one video after the other; `last` ends each video."""
-        for video in self.videos:
+        for video in islice(self.videos, self.rank, None, self.world_size):
             yield from self._clips(video)
 
     def _clips(self, source: VideoInput) -> Iterator[Clip]:

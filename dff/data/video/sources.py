@@ -19,7 +19,7 @@ from dff.data.video.motion import say_none
 from dff.data.video.typed_paths import answers, typed_paths
 
 __all__ = ["FrameFolder", "Video", "VideoError", "VideoFile", "VideoInput"]
-__all__ += ["find_videos", "open_video"]
+__all__ += ["distinct", "find_videos", "open_video", "videos_at"]
 
 Backend = Literal["auto", "pyav", "decord"]
 
@@ -220,12 +220,16 @@ def find_videos(inputs: Sequence[str | os.PathLike], fps: float = FOLDER_FPS) ->
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
+    paths = (p for given in inputs for p in typed_paths(os.path.expanduser(os.fspath(given))))
+    return distinct((video for path in paths for video in videos_at(path)), fps)
+
+
+def distinct(videos: Iterable[VideoInput], fps: float = FOLDER_FPS) -> list[VideoInput]:
+    """Each video once, with a rate and a name of its own; raises ValueError for a rate of none."""
     checked_fps(fps)
     found: dict[tuple[str, str], VideoInput] = {}
-    for given in inputs:
-        for path in typed_paths(os.path.expanduser(os.fspath(given))):
-            for video in _videos_at(path):
-                found.setdefault((os.path.realpath(video.path), (video.frames or "?")[0]), video)
+    for video in videos:
+        found.setdefault((os.path.realpath(video.path), (video.frames or "?")[0]), video)
     taken: set[str] = set()
     return [
         VideoInput(video.path, _unique(video.name, taken), video.frames, float(fps))
@@ -233,7 +237,8 @@ def find_videos(inputs: Sequence[str | os.PathLike], fps: float = FOLDER_FPS) ->
     ]
 
 
-def _videos_at(path: str) -> list[VideoInput]:
+def videos_at(path: str) -> list[VideoInput]:
+    """The videos at one path, as `find_videos` has them; raises what it raises."""
     if not os.path.isdir(path):
         if Path(path).suffix.lower() in _IMAGES:
             raise VideoError(

@@ -59,6 +59,7 @@ def own_names(
     for earlier, report in _reports(folder):
         known[report["source"]["path"], report["source"]["first_frame"]] = earlier
     taken: set[str] = set()
+    earlier_names = set(known.values())  # there may be a hundred thousand
     named = []
     for video in videos:
         name = known.get(_where(video))
@@ -68,7 +69,7 @@ def own_names(
             base = f"{stem}_{end}" if dot and end in words else video.name
             name, count = base, 1
             while (
-                name.casefold() in taken or name in known.values() or _exists(folder, name, results)
+                name.casefold() in taken or name in earlier_names or _exists(folder, name, results)
             ):
                 count += 1
                 name = f"{base}_{count}"

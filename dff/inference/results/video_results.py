@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -17,7 +17,7 @@ from dff.data.files.whole_files import write_whole
 from dff.data.video.clips import Clip
 from dff.data.video.writer import VideoWriter
 from dff.inference.engine import Result
-from dff.inference.results.claims import claim, release
+from dff.inference.results.claims import Claims
 from dff.inference.results.drawing import draw_predictions, mark_key_frames
 from dff.inference.results.label_pictures import LabelIds
 from dff.inference.results.result_files import remove_results, report_part, results_of, source_of
@@ -28,6 +28,7 @@ class Output(Protocol):
     """Where results go and which ones, as `ResultWriter` has them."""
 
     folder: Path
+    claims: Claims
     tasks: Mapping[str, Task]
     settings: dict[str, Any]
     draw_overlay: bool
@@ -79,7 +80,6 @@ class VideoResults:
         self.output, self.video = output, first.clip.video
         self.name = self.video.name
         self.source = source_of(self.video)
-        self.part = output.folder / f".{self.name}.part"
         self.overlay: VideoWriter | None = None
         self.files: dict[str, ResultFiles] | None = None  # of each head that has some
         self.aborted = self.replacing = self.ended = False
@@ -90,28 +90,22 @@ class VideoResults:
         self.bar = tqdm(
             total=first.clip.frame_count, desc=self.name, unit="frame", file=ErrorOutput()
         )
-        self.lock: BinaryIO | None = None
+        self.part: Path | None = None  # nothing here is ours before `claim`
 
     def claim(self) -> None:
         """Keeps other processes from writing results of this name; before anything else."""
-        self.lock = claim(self.output.folder, self.name)
-        shutil.rmtree(self.part, ignore_errors=True)
-
-    def release(self) -> None:
-        """Lets other processes write results of this name; after all else."""
-        if self.lock is not None:
-            release(self.lock)
+        self.part = self.output.claims.begin(self.name)
 
     def write(self, result: Result) -> None:
         """Adds the frames of one clip."""
-        if self.aborted:
+        if self.aborted or self.part is None:
             return
         started, clip = time.perf_counter(), result.clip
         self.part.mkdir(exist_ok=True)
         if self.output.draw_overlay:
-            self._write_overlay(clip, result)
+            self._write_overlay(self.part, clip, result)
         if self.files is None:
-            self.files = self._open_files()
+            self.files = self._open_files(self.part)
         for head, files in self.files.items():
             files.write(clip, result.predictions[head])
         self.times.extend(clip.times)
@@ -122,14 +116,14 @@ class VideoResults:
         self.seconds["write"] += time.perf_counter() - started
         self.bar.update(len(clip.times))
 
-    def _write_overlay(self, clip: Clip, result: Result) -> None:
+    def _write_overlay(self, part: Path, clip: Clip, result: Result) -> None:
         pictures = draw_predictions(
             clip.frames, result.predictions, self.output.tasks, self.output.threshold
         ).numpy()
         mark_key_frames(pictures, result.key_frames)
         if self.overlay is None:
             self.overlay = VideoWriter(
-                self.part / f"{self.name}.mp4",
+                part / f"{self.name}.mp4",
                 clip.fps,
                 pictures.shape[1:3],
                 pixel_aspect=clip.pixel_aspect,
@@ -137,23 +131,24 @@ class VideoResults:
         for picture, shown in zip(pictures, clip.times, strict=True):
             self.overlay.write(picture, shown)
 
-    def _open_files(self) -> dict[str, ResultFiles]:
+    def _open_files(self, part: Path) -> dict[str, ResultFiles]:
         opened = {
-            name: task.files(self.part, self.name, self.output.labels)
+            name: task.files(part, self.name, self.output.labels)
             for name, task in self.output.tasks.items()
         }
         return {name: files for name, files in opened.items() if files is not None}
 
     def finish(self, error: str | None = None) -> None:
         """Gives everything its name, the report last; `error` tells why frames are missing."""
-        if self.aborted:
+        if self.aborted or self.part is None:
             return
         self.ended = True
-        folder = self.output.folder
+        folder, begun = self.output.folder, self.part
         if self.overlay is not None:
             self.overlay.close(self.end)
         for files in (self.files or {}).values():
             files.close()
+        self.output.claims.check(self.name)
         part = report_part(folder, self.name)
         write_whole(part, self._report(error))
         # All is on the disk now. From here on what has this name is known to be ours, and results
@@ -162,10 +157,10 @@ class VideoResults:
         results = results_of(self.output.tasks)
         remove_results(folder, self.name, results)
         for suffix in results:
-            if (self.part / f"{self.name}{suffix}").exists():
-                os.replace(self.part / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
+            if (begun / f"{self.name}{suffix}").exists():
+                os.replace(begun / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
         os.replace(part, folder / f"{self.name}.json")
-        shutil.rmtree(self.part, ignore_errors=True)
+        shutil.rmtree(begun, ignore_errors=True)
         self.bar.total = len(self.times)  # fewer may be there than seemed to be
         self.bar.close()
 
@@ -192,7 +187,7 @@ class VideoResults:
             return
         self.aborted = True
         self.bar.close()
-        if self.lock is None:  # nothing here is ours
+        if self.part is None:
             return
         if self.overlay is not None:
             self.overlay.abort()

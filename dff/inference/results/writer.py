@@ -9,6 +9,7 @@ from typing import Any
 from dff.data.video.sources import VideoInput
 from dff.inference.background import Background
 from dff.inference.engine import Result
+from dff.inference.results.claims import Claims, NameLocks
 from dff.inference.results.label_pictures import LabelIds
 from dff.inference.results.result_files import read_report, source_of
 from dff.inference.results.video_results import VideoResults
@@ -39,6 +40,7 @@ class ResultWriter:
         labels: Ids in the label pictures: "train" ids, "cityscapes" ids for the official
             evaluation, or "none" to write no pictures.
         threshold: Boxes with a lower score are written and not drawn.
+        claims: Keep other processes from the same results; `NameLocks` if None.
 
     Attributes:
         failed: Name of a video -> what became of it, for those that were not predicted in full.
@@ -52,13 +54,16 @@ class ResultWriter:
         draw_overlay: bool = True,
         labels: LabelIds = "train",
         threshold: float = 0.5,
+        claims: Claims | None = None,
     ) -> None:
         self.folder, self.tasks, self.threshold = Path(folder), tasks, threshold
         self.settings = {
             **settings, "overlay": draw_overlay, "labels": labels, "threshold": threshold,
         }  # fmt: skip
         self.draw_overlay, self.labels = draw_overlay, labels
+        self.claims: Claims = NameLocks(self.folder) if claims is None else claims
         self.failed: dict[str, str] = {}
+        self._damaged: set[str] = set()  # of those, where the fault lies in the video itself
         self._open: VideoResults | None = None  # of which something is still to write
         self._background: Background | None = None
         self._ended: float | None = None  # when the last result was handed over
@@ -112,7 +117,7 @@ class ResultWriter:
             self._background = None
         if self._open is not None:
             self._open.abort()
-            self._open.release()
+            self.claims.leave(self._open.name)
             self._open = None
 
     def _write(self, result: Result, waited: float) -> None:
@@ -124,6 +129,7 @@ class ResultWriter:
         video = self._open
         try:
             if result.error is not None:
+                self._damaged.add(video.name)
                 self._end_early(video, result.error)
             else:
                 video.write(result)
@@ -133,11 +139,14 @@ class ResultWriter:
             # The rest of this video is passed over; the other videos are finished.
             self._fail(video, self._told(error))
         if result.clip.last:
-            video.release()
             self._open = None
+            reason = self.failed.get(video.name)
+            self.claims.end(video.name, reason, video.name in self._damaged)
 
     def _begin(self, first: Result) -> VideoResults:
         video = VideoResults(self, first)
+        self.failed.pop(video.name, None)  # of an earlier attempt
+        self._damaged.discard(video.name)
         try:
             video.claim()
         except (OSError, ValueError) as error:

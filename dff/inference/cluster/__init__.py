@@ -1,0 +1,1 @@
+"""One list of videos, predicted by many processes and machines."""

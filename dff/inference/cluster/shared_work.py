@@ -1,0 +1,232 @@
+"""The videos of a list, shared by processes that know of each other by files alone."""
+
+import os
+import random
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from dff.data.video.sources import VideoInput
+from dff.inference.cluster.claim_files import EXPIRY, ClaimFiles, ClaimLostError
+from dff.inference.cluster.failures import FAILED, FailureRecords
+from dff.inference.cluster.progress import Progress
+from dff.inference.cluster.video_list import FOLDER
+from dff.inference.results.writer import ResultWriter
+
+ATTEMPTS = 3
+"""Processes that may end without a word over one video, before it is left alone."""
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0
+"""Seconds before it is looked again what the others have done; each wait is longer."""
+
+
+class SharedWork:
+    """Videos to predict, each claimed when it is asked for; `Claims` of a `ResultWriter`.
+
+    Any number of processes iterate over the same videos with the same output folder: each video
+    goes to one of them, and to another one where that ends before the video is done. The iteration
+    ends when all videos are predicted or could not be, whoever did it.
+
+    To be used in a `with` statement. What is claimed is free after it; but where the code has
+    failed, claims stay behind as those of a process that died, so that a video that always does
+    this is left alone after `ATTEMPTS`.
+
+    Args:
+        videos: With their names of `shared_names`.
+        writer: Whose `claims` this becomes.
+        expiry: Seconds of silence after which the claim of another process is taken over.
+        retry: Try again what could not be predicted before.
+        speaks: Say from time to time how far all processes are.
+
+    Attributes:
+        failed: Name of a video -> why it could not be predicted, of all processes.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[VideoInput],
+        writer: ResultWriter,
+        expiry: float = EXPIRY,
+        retry: bool = False,
+        speaks: bool = True,
+    ) -> None:
+        self.videos, self.writer, self.speaks = videos, writer, speaks
+        self.folder = writer.folder / FOLDER
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.claims = ClaimFiles(self.folder, expiry)
+        self.records = FailureRecords(self.folder, writer.settings)
+        self.failed: dict[str, str] = {}
+        self._stopped = threading.Event()
+        self._lost: list[VideoInput] = []  # taken over by others, who may not finish either
+        self._by_name = {video.name: video for video in videos}
+        self._settled = set[str]()
+        self._tried = set[str]()
+        if retry:
+            for video in videos:
+                self.records.forget(video)
+        for video in videos:
+            self._is_settled(video)
+        self._open = [video.name for video in videos if video.name not in self._settled]
+        self._earlier = self._changes()
+        self.progress = Progress(len(self._open), len(videos), len(self.failed))
+        writer.claims = self
+
+    def __iter__(self) -> Iterator[VideoInput]:
+        """Yields videos for this process alone; waits while others have the rest."""
+        left = [video for video in self.videos if video.name not in self._settled]
+        # Each process begins somewhere else, so that they do not all ask for the same names.
+        start = random.SystemRandom().randrange(len(left)) if left else 0
+        left = left[start:] + left[:start]
+        wait = _FIRST_WAIT
+        while left or self._lost:
+            left, self._lost = left + self._lost, []
+            others = []
+            for video in left:
+                if self._stopped.is_set():
+                    return
+                if video.name in self._tried or self._is_settled(video):
+                    continue
+                if self._take(video):
+                    wait = _FIRST_WAIT
+                    yield video
+                elif video.name not in self._settled:
+                    others.append(video)
+                self._tell()
+            left = others
+            if left:
+                self._stopped.wait(wait)
+                wait = min(2 * wait, _LONGEST_WAIT, self.claims.expiry / 4)
+
+    def __enter__(self) -> "SharedWork":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        if kind is not None and issubclass(kind, RuntimeError | MemoryError):
+            self.claims.abandon()
+        else:
+            self.claims.close()
+
+    def begin(self, name: str) -> Path:
+        """See `Claims`."""
+        self.claims.check(name)
+        return self._part(name, self.claims.attempt(name))
+
+    def check(self, name: str) -> None:
+        """See `Claims`."""
+        self.claims.check(name)
+
+    def end(self, name: str, failure: str | None, damaged: bool) -> None:
+        """See `Claims`; a fault of the video's own is put on record for all."""
+        if failure is not None and damaged:
+            with suppress(OSError):  # a full disk: this process knows
+                self.records.add(self._by_name[name], failure)
+            self.failed[name] = failure
+        if failure is None or damaged:
+            self._settled.add(name)
+        self.leave(name)
+        self._tell()
+
+    def leave(self, name: str) -> None:
+        """See `Claims`."""
+        attempt = self.claims.attempt(name)
+        try:
+            self.claims.check(name)
+        except ClaimLostError:
+            numbers = [attempt]  # the others belong to whoever took over
+            self._tried.discard(name)
+            self._lost.append(self._by_name[name])
+        else:
+            numbers = list(range(1, attempt + 1))
+        for number in numbers:
+            shutil.rmtree(self._part(name, number), ignore_errors=True)
+        self.claims.release(name)
+
+    def unfinished(self) -> dict[str, str]:
+        """Name of a video -> why it is not done, of those in which no fault was found.
+
+        A full disk for one; another process, or another run, may do them.
+        """
+        told = self.writer.failed
+        return {
+            video.name: told.get(
+                video.name,
+                f"not predicted: {video.path}: no process has finished it: start this again",
+            )
+            for video in self.open_videos()
+        }
+
+    def open_videos(self) -> list[VideoInput]:
+        """Those that nobody is done with."""
+        return [video for video in self.videos if not self._is_settled(video)]
+
+    def clear(self) -> bool:
+        """Removes the claims that processes of this machine have left when they ended.
+
+        Returns:
+            Whether there are others.
+        """
+        for video in self.open_videos():
+            if self.claims.take(video.name):
+                self.leave(video.name)
+        return any(self.folder.glob("*.claim"))
+
+    def _tell(self) -> None:
+        """Says how far all processes are, where it is time for that."""
+        if self.speaks and self.progress.due():
+            new = self._changes().items() - self._earlier.items()
+            names = {name for name, _ in new}
+            failed = sum(f"{name}{FAILED}" in names for name in self._open)
+            done = sum(f"{name}.json" in names for name in self._open)
+            parts = sum({f"{name}{FAILED}", f"{name}.json"} <= names for name in self._open)
+            self.progress.tell(done - parts, failed)
+
+    def _changes(self) -> dict[str, int]:
+        """File of a report or a record -> when it changed, of the videos that were not done."""
+        wanted = {f"{name}{suffix}" for name in self._open for suffix in (".json", FAILED)}
+        found = {}
+        for folder in (self.writer.folder, self.folder):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name in wanted:
+                        with suppress(OSError):  # it has gone
+                            found[entry.name] = entry.stat().st_mtime_ns
+        return found
+
+    def _take(self, video: VideoInput) -> bool:
+        attempt = self.claims.take(video.name)
+        if attempt is None:
+            return False
+        self._tried.add(video.name)
+        if self._is_settled(video):  # another process was done with it a moment ago
+            self.leave(video.name)
+            return False
+        if attempt > ATTEMPTS:
+            reason = (
+                f"not predicted: {video.path}: {ATTEMPTS} processes ended while they predicted it"
+            )
+            self.end(video.name, reason, damaged=True)
+            return False
+        return True
+
+    def _is_settled(self, video: VideoInput) -> bool:
+        if video.name in self._settled:
+            return True
+        reason = self.records.reason(video)
+        if reason is not None:
+            self.failed[video.name] = reason
+        elif not self.writer.finished(video):
+            return False
+        self._settled.add(video.name)
+        return True
+
+    def _part(self, name: str, attempt: int) -> Path:
+        return self.folder / f"{name}.{attempt}.part"
