@@ -20,7 +20,7 @@ from dff.data.files.whole_files import write_whole
 from dff.data.pairs import worker_init
 from dff.lit.datamodules.by_name import PairData
 from dff.lit.datamodules.flow_data import FlowData
-from dff.lit.datamodules.pair_data import first_training_loader
+from dff.lit.datamodules.loaders import first_training_loader
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from dff.data.collation import collate
 from dff.lit.checkpoints import load_flow_network
-from dff.lit.datamodules.pair_data import to_unit_frames
+from dff.lit.datamodules.loaders import to_unit_frames
 from dff.lit.flow import LitFlow
 from dff.lit.visualization import panels
 from dff.lit.visualization.panels import Panels

@@ -11,7 +11,7 @@ from dff.data.datasets.flying_chairs import FlowFiles, PairReader, find_pairs, s
 from dff.data.flow_pairs import GAP, FlowPairs
 from dff.data.synthetic.chairs.pairs import DrawnPairSettings, PairDrawing
 from dff.data.transforms.flow import FlowTransform
-from dff.lit.datamodules.pair_data import evaluation_loader, to_unit_frames, training_loader
+from dff.lit.datamodules.loaders import evaluation_loader, to_unit_frames, training_loader
 from dff.lit.module import LitDFF
 
 Split = Literal["train", "val"]

@@ -9,17 +9,21 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
+from torch.utils.data import DataLoader
 
-from dff.data.collation import collate
 from dff.data.intervals import EvaluationIntervals
 from dff.data.label_census import check_masks
 from dff.data.pair_files import read_frames
-from dff.data.pairs import EvaluationPairs, TrainingPairs, worker_init
+from dff.data.pairs import EvaluationPairs, TrainingPairs
 from dff.data.samples import SampleError, Snippet, describe
-from dff.data.sampling import BatchesOfOneSize, DrawSampler
 from dff.data.transforms.pairs import EvaluationTransform, TrainingTransform
 from dff.data.transforms.unit_range import to_unit_range
+from dff.lit.datamodules.loaders import (
+    evaluation_loader,
+    interval_loader,
+    to_unit_frames,
+    training_loader,
+)
 from dff.models.names import FlowFrom
 
 
@@ -243,114 +247,5 @@ class PairData(L.LightningDataModule):
         return to_unit_frames(batch)
 
 
-def training_loader(
-    data: L.LightningDataModule,
-    pairs: Dataset,
-    what: str,
-    quotas: list[tuple[range, int]] | None = None,
-) -> DataLoader:
-    """Random pairs for a trainer; a run that goes on in mid-epoch goes on where it stopped.
-
-    Args:
-        data: Knows `trainer`, `batch_size`, `num_workers` and `seed`.
-        pairs: Takes (index, seed).
-        what: What a pair is called in a message, in the plural.
-        quotas: See `DrawSampler`.
-
-    Raises:
-        SampleError: There are fewer pairs than a batch needs.
-    """
-    trainer, batch_size = data.trainer, data.batch_size
-    drawn = len(pairs) if quotas is None else sum(count for _, count in quotas)
-    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    world_size = trainer.world_size
-    if drawn < batch_size * world_size:
-        raise SampleError(
-            f"{drawn} {what} in the training split: wanted at least one batch of "
-            f"{batch_size} on {world_size} devices; set --data.batch_size lower"
-        )
-    sampler = DrawSampler(
-        pairs,
-        num_replicas=world_size,
-        rank=trainer.global_rank,
-        seed=data.seed,
-        # stopped after the last batch of an epoch, a run goes on with the next one's first
-        start=done % (drawn // world_size // batch_size) * batch_size,
-        quotas=quotas,
-    )
-    return DataLoader(
-        pairs,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=data.num_workers,
-        worker_init_fn=worker_init,
-        collate_fn=collate,
-        drop_last=True,
-        persistent_workers=data.num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def evaluation_loader(
-    data: L.LightningDataModule, pairs: Dataset, rank: int = 0, world_size: int = 1
-) -> DataLoader:
-    """Pairs in order; this rank's share, each pair once.
-
-    Args:
-        data: Knows `val_batch_size` and `num_workers`.
-        pairs: Takes an index.
-        rank: Number of this share.
-        world_size: Number of shares.
-    """
-    share = range(rank, len(pairs), world_size)
-    chosen = pairs if world_size == 1 else Subset(pairs, share)
-    batches: dict[str, Any] = {"batch_size": data.val_batch_size}
-    if data.val_batch_size > 1 and isinstance(pairs, EvaluationPairs):
-        sizes = pairs.sizes()[share]
-        if len(np.unique(sizes)) > 1:
-            sampler = SequentialSampler(chosen)
-            batches = {
-                "batch_sampler": BatchesOfOneSize(sampler, data.val_batch_size, False, sizes)
-            }
-    return DataLoader(
-        chosen,
-        **batches,
-        num_workers=data.num_workers,
-        worker_init_fn=worker_init,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def interval_loader(
-    data: L.LightningDataModule, intervals: EvaluationIntervals, rank: int = 0, world_size: int = 1
-) -> DataLoader:
-    """Key frames in order, each a batch of its pairs; as `evaluation_loader`."""
-    share = Subset(intervals, range(rank, len(intervals), world_size))
-    return DataLoader(
-        share,
-        batch_size=None,
-        num_workers=data.num_workers,
-        worker_init_fn=worker_init,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def to_unit_frames(batch: dict[str, Any]) -> dict[str, Any]:
-    """The frames of a batch of pairs from uint8 to RGB in [0, 1]."""
-    for name in [n for n in ("key", "current", "previous", "frames") if n in batch]:
-        batch[name] = to_unit_range(batch[name])
-    return batch
-
-
 def _thin_labels(snippet: Snippet, every: int) -> Snippet:
     return replace(snippet, labelled=sorted(snippet.labelled)[every - 1 :: every])
-
-
-def first_training_loader(data: L.LightningDataModule) -> DataLoader:
-    """The loader of a training's first epoch in one process, for who measures it without a run."""
-    # which pairs an epoch draws depends on the trainer
-    data.trainer = L.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
-    data.prepare_data()
-    loader: DataLoader = data.train_dataloader()
-    return loader

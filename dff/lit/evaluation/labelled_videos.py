@@ -12,7 +12,8 @@ from dff.data.pairs import EvaluationPairs
 from dff.data.transforms.unit_range import to_unit_range
 from dff.inference.recognizer import size_of
 from dff.inference.schedules.observation import LabelledFrames
-from dff.lit.datamodules.pair_data import PairData, to_unit_frames
+from dff.lit.datamodules.loaders import to_unit_frames
+from dff.lit.datamodules.pair_data import PairData
 from dff.lit.metrics.accuracy import truth_size
 
 

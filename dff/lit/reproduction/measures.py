@@ -18,7 +18,8 @@ from dff.data.pairs import EvaluationPairs
 from dff.inference.recognizer import size_of
 from dff.inference.speed import measure_speed
 from dff.lit.checkpoints import load_flow_network, load_model
-from dff.lit.datamodules.pair_data import PairData, evaluation_loader, interval_loader
+from dff.lit.datamodules.loaders import evaluation_loader, interval_loader
+from dff.lit.datamodules.pair_data import PairData
 from dff.lit.evaluation.predictor import ABLATIONS
 from dff.lit.evaluation.schedule_accuracy import batches_on, schedule_accuracy
 from dff.lit.module import LitDFF
