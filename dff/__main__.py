@@ -14,6 +14,7 @@ from dff.exit import run_script
 VERBS = {
     "fit": ("dff.commands.fit", "train Deep Feature Flow, or a flow network for it"),
     "predict": ("dff.commands.predict", "predict videos with a checkpoint"),
+    "live": ("dff.commands.live", "recognise cameras and streams as they come"),
     "check": ("dff.commands.check", "what your own labels hold, and what is wrong with them"),
     "extract": ("dff.commands.extract", "write the frames of videos as images"),
     "evaluate": ("dff.commands.evaluate", "accuracy by gap, and speed, of a checkpoint"),

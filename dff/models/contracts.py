@@ -277,6 +277,10 @@ class Task(Protocol):
         """Results (B, ...) as the targets of a batch, to tell how far other results agree."""
         raise NotImplementedError(f"the task {self.name} cannot compare results with results")
 
+    def summary(self, found: Tensor) -> dict[str, Any]:
+        """What of the result of one frame is said in a line of JSON; nothing unless a task says."""
+        return {}
+
     def as_arrays(self, found: Tensor) -> Any:
         """The result (...) of one frame, on the CPU, as a person would want it in Python."""
         return found.numpy()

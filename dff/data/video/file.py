@@ -10,11 +10,10 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from dff.data.samples import TimedFrame
-from dff.data.video.colours import matrix_of
+from dff.data.video.colours import matrix_of, picture_of
 from dff.data.video.decoding import CutShortError, DamageError, decode_frames, decode_wanted
 from dff.data.video.display_matrix import orientation_of
 from dff.data.video.frame_table import FrameTable, scan_frames
@@ -152,7 +151,7 @@ class VideoFile:
                             vectors = None
                         else:
                             field = vectors.field(frame)
-                    picture = self._rgb(frame, reformatter)
+                    picture = picture_of(frame, reformatter, self.size)
                     yield TimedFrame(picture, time, clock.end(end), field)
                     count += 1
             except DamageError as error:
@@ -195,14 +194,6 @@ class VideoFile:
             found = self._read_in_order(ordered)
         return np.stack([found[index] for index in wanted])
 
-    def _rgb(self, frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-        orientation = orientation_of(frame)
-        height, width = self.size[:: -1 if orientation.transposed else 1]
-        picture = reformatter.reformat(
-            frame, width, height, format="rgb24", src_colorspace=matrix_of(frame)
-        )
-        return orientation.apply(picture.to_ndarray())
-
     def frame_table(self) -> FrameTable | None:
         """Reads all packets once, without decoding; None where seeking cannot be trusted."""
         if not self._table_made:
@@ -243,7 +234,7 @@ class VideoFile:
                     container.seek(table.seeks[key], stream=stream)
                     for frame in decode_wanted(container, stream, number_at.keys()):
                         if (number := number_at.pop(frame.pts, None)) is not None:
-                            found[number] = self._rgb(frame, reformatter)
+                            found[number] = picture_of(frame, reformatter, self.size)
                     if number_at:
                         return None
         except (DamageError, av.FFmpegError):

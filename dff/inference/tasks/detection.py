@@ -99,6 +99,15 @@ class Detection(Task):
         labels = torch.where(sure, found[..., 5], -1.0).long()
         return {"frame_boxes": found[..., :4], "box_labels": labels}
 
+    def summary(self, found: Tensor) -> dict[str, Any]:
+        """`boxes`: of each object that is sure enough its `box`, `score` and `name`."""
+        rows = found[(found[:, 5] >= 0) & (found[:, 4] >= LEAST_SCORE)].tolist()
+        boxes = [
+            {"box": [round(v, 1) for v in box], "score": round(s, 3), "name": self.classes[int(c)]}
+            for *box, s, c in rows
+        ]
+        return {"boxes": boxes}
+
     def as_arrays(self, found: Tensor) -> Detections:
         """Detections of one frame."""
         rows = found[found[:, 5] >= 0].float().numpy()

@@ -86,6 +86,12 @@ class Segmentation(Task):
         """The labels as a mask."""
         return {"mask": found}
 
+    def summary(self, found: Tensor) -> dict[str, Any]:
+        """`shares`: name -> share of the pixels, of the classes that are there."""
+        counts = np.bincount(found.numpy().ravel(), minlength=len(self.classes))
+        shares = (counts / max(1, found.numel())).round(4).tolist()
+        return {"shares": {n: s for n, s in zip(self.classes, shares, strict=False) if s > 0}}
+
     def as_arrays(self, found: Tensor) -> Labels:
         """Labels of one frame."""
         return Labels(found.numpy(), self.classes)

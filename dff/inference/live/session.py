@@ -1,0 +1,163 @@
+"""Live sources through one model, until they end or somebody says so."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from dff.inference.live.figures import Figures
+from dff.inference.live.server import LivePage
+from dff.inference.live.sinks import LiveResult, LiveSink, with_words
+from dff.inference.live.source import LiveFrame, LiveSource
+from dff.inference.live.watcher import Seen, Watcher
+from dff.inference.results.drawing import draw_predictions, mark_key_frames
+from dff.models.contracts import Task
+from dff.models.schedule import Schedule
+
+IDLE = 0.2
+"""Seconds after which it is looked whether to end, where no frame comes."""
+STILL = 1.0
+"""Seconds between two still pictures of a source that is lost."""
+
+
+class LiveSession:
+    """Takes the newest frame of each source in turn, and hands its results to all sinks.
+
+    Args:
+        sources: Started by `run`.
+        watchers: One for each source, of one model.
+        tasks: Of the model.
+        sinks: Of each source.
+        make_schedule: Key duration -> schedule, for a slider.
+        key_duration: At the beginning.
+        threshold: Results with a lower score are not drawn.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[LiveSource],
+        watchers: Sequence[Watcher],
+        tasks: dict[str, Task],
+        sinks: Sequence[Sequence[LiveSink]],
+        make_schedule: Callable[[int], Schedule],
+        key_duration: int,
+        threshold: float = 0.5,
+    ) -> None:
+        self.sources, self.watchers, self.tasks = list(sources), list(watchers), tasks
+        self.sinks, self.make_schedule = [list(own) for own in sinks], make_schedule
+        self.key_duration, self.threshold = key_duration, threshold
+        self.figures_of = [Figures() for _ in self.sources]
+        self.page: LivePage | None = None
+        self.ended = threading.Event()
+        self._pictures: list[np.ndarray | None] = [None] * len(self.sources)
+        self._told = [""] * len(self.sources)
+        self._still = [0.0] * len(self.sources)
+        self._opened = [0] * len(self.sources)
+        self._started = time.monotonic()
+
+    def set_key_duration(self, duration: int) -> None:
+        """Takes another key duration from the next frame on."""
+        schedule = self.make_schedule(duration)
+        self.key_duration = duration
+        for watcher in self.watchers:
+            watcher.schedule = schedule
+
+    def figures(self) -> dict[str, Any]:
+        """What the page shows; see `Figures`."""
+        sources = []
+        for source, figures in zip(self.sources, self.figures_of, strict=True):
+            told = {"name": source.address.name, "state": source.state, "said": source.said}
+            sources.append({**told, "dropped": source.dropped, **figures.as_dict()})
+        return {"key_duration": self.key_duration, "sources": sources}
+
+    def run(self, seconds: float | None = None) -> None:
+        """Recognises until all sources have ended, `ended` is set, or some seconds are over.
+
+        All sinks are closed in the end, whatever ended it.
+        """
+        self._started = time.monotonic()
+        try:
+            for source in self.sources:
+                source.start()
+            while not self.ended.is_set() and not all(s.finished for s in self.sources):
+                if seconds is not None and time.monotonic() - self._started >= seconds:
+                    break
+                taken = [self._take(i) for i in range(len(self.sources))]
+                if not any(taken):
+                    self._wait()
+        finally:
+            for source in self.sources:
+                source.stop()
+            for own in self.sinks:
+                for sink in own:
+                    sink.close()
+
+    def _wait(self) -> None:
+        """Until a frame comes: of an only source without a delay."""
+        live = [source for source in self.sources if not source.finished]
+        if len(live) != 1 or not live[0].ready(IDLE):
+            self.ended.wait(0.002 if len(live) > 1 else 0.0)
+
+    def _take(self, i: int) -> bool:
+        source = self.sources[i]
+        if source.opened != self._opened[i]:  # what comes is another recording
+            self._opened[i] = source.opened
+            self.watchers[i].reset()
+        frame = source.take()
+        if frame is None:
+            self._say(i)
+            return False
+        try:
+            seen = self.watchers[i].see(frame.picture)
+        except ValueError as error:
+            if str(error) != self._told[i]:
+                self._told[i] = str(error)
+                print(f"warning: {source.address.name}: {error}", file=sys.stderr)
+            return True
+        self._hand_on(i, frame, seen)
+        return True
+
+    def _hand_on(self, i: int, frame: LiveFrame, seen: Seen) -> None:
+        source = self.sources[i]
+        now = time.monotonic()
+        latency = now - frame.decoded
+        self.figures_of[i].count(latency, seen.is_key, source.decoded)
+        found = {name: task.summary(seen.predictions[name][0]) for name, task in self.tasks.items()}
+        picture = frame.picture
+        if self.page is not None or any(sink.draws for sink in self.sinks[i]):
+            shown = torch.from_numpy(frame.picture).permute(2, 0, 1).unsqueeze(0)
+            drawn = draw_predictions(shown, seen.predictions, self.tasks, self.threshold).numpy()
+            mark_key_frames(drawn, [seen.is_key])
+            picture = self._pictures[i] = drawn[0]
+        result = LiveResult(
+            source.address.name,
+            frame.number,
+            time.time(),
+            frame.decoded - self._started if frame.place is None else frame.place,
+            latency,
+            seen.is_key,
+            found,
+            picture,
+        )
+        for sink in self.sinks[i]:
+            sink.put(result)
+        if self.page is not None:
+            self.page.show(i, picture)
+        self._told[i] = ""
+
+    def _say(self, i: int) -> None:
+        """Tells once that a source is lost, and shows it as a still picture."""
+        source = self.sources[i]
+        if source.state != "lost" or not source.said:
+            return
+        if source.said != self._told[i]:
+            self._told[i] = source.said
+            print(f"warning: {source.address.name}: {source.said}", file=sys.stderr)
+        before = self._pictures[i]
+        if self.page is not None and before is not None and time.monotonic() > self._still[i]:
+            self._still[i] = time.monotonic() + STILL
+            self.page.show(i, with_words(before, source.said))

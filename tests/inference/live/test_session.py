@@ -1,0 +1,177 @@
+"""Whole live sessions: two sources, a lost one, lines of JSON, files that are whole."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import av
+import numpy as np
+import pytest
+import torch
+from clips import write_clip
+from networks import small_model
+from stream_server import StreamServer, transport_stream
+
+from dff.inference.live import source as live_source
+from dff.inference.live.addresses import parse_address
+from dff.inference.live.session import LiveSession
+from dff.inference.live.sinks import JsonLines, LiveResult, PushSink, VideoSink
+from dff.inference.live.source import LiveSource
+from dff.inference.live.watcher import Watcher
+from dff.inference.model import Model
+from dff.inference.tasks.segmentation import Segmentation
+from dff.models.schedule import FixedSchedule
+
+
+class Kept:
+    draws = False
+
+    def __init__(self):
+        self.results, self.closed = [], 0
+
+    def put(self, result):
+        self.results.append(result)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture(scope="module")
+def tiny_checkpoint(tmp_path_factory):
+    from dff.lit.module import LitDFF
+
+    module = LitDFF("resnet18", "flownet_half", feature_channels=16)
+    saved = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    module.on_save_checkpoint(saved)
+    file = tmp_path_factory.mktemp("live") / "model.ckpt"
+    torch.save(saved, file)
+    return file
+
+
+def session_of(sources, sinks, duration=4):
+    model = Model(small_model().eval(), {"segmentation": Segmentation(5)})
+    watchers = [Watcher(model, FixedSchedule(duration)) for _ in sources]
+    return LiveSession(sources, watchers, model.tasks, sinks, FixedSchedule, duration)
+
+
+def result(number=0, picture=None):
+    shown = np.zeros((64, 96, 3), np.uint8) if picture is None else picture
+    return LiveResult("a", number, 1.0, number / 25, 0.01, number == 0, {"boxes": []}, shown)
+
+
+def test_two_files_at_once_and_what_is_made_of_them(tmp_path, capsys):
+    files = [write_clip(tmp_path / f"{n}.mp4", count=9) for n in "ab"]
+    sources = [LiveSource(parse_address(str(f)), "all") for f in files]
+    kept = [Kept(), Kept()]
+    sinks = [[kept[0], JsonLines("-"), VideoSink(tmp_path / "out.mp4")], [kept[1]]]
+    session = session_of(sources, sinks)
+    session.run()
+    for own in kept:
+        assert [r.number for r in own.results] == list(range(9)) and own.closed == 1
+        assert [r.is_key for r in own.results] == [n % 4 == 0 for n in range(9)]
+        assert sum(own.results[0].found["segmentation"]["shares"].values()) == pytest.approx(1)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(9))
+    assert lines[0]["source"] == "a.mp4" and lines[4]["key_frame"] and "segmentation" in lines[0]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    np.testing.assert_allclose(times, np.arange(9) / 25, atol=0.002)
+
+
+def test_a_source_that_comes_back_begins_with_a_key_frame_and_costs_the_other_nothing(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(live_source, "PAUSES", (0.1,))
+    server = StreamServer(transport_stream(20), seconds=0.3)
+    try:
+        file = write_clip(tmp_path / "a.mp4", count=30)
+        sources = [
+            LiveSource(parse_address(server.url)),
+            LiveSource(parse_address(str(file)), "all"),
+        ]
+        kept = [Kept(), Kept()]
+        session = session_of(sources, [[kept[0]], [kept[1]]], duration=1000)
+        ender = threading.Thread(target=lambda: (time.sleep(3), session.ended.set()))
+        ender.start()
+        session.run()
+        ender.join()
+    finally:
+        server.close()
+    assert len(kept[1].results) == 30 and sum(r.is_key for r in kept[1].results) == 1
+    assert 2 <= sum(r.is_key for r in kept[0].results) <= sources[0].opened
+    assert "it is opened again in 0.1 s" in capsys.readouterr().err
+
+
+def test_the_key_duration_can_be_changed_on_the_way(tmp_path):
+    source = LiveSource(parse_address(str(write_clip(tmp_path / "a.mp4", count=12))), "all")
+    kept = Kept()
+    session = session_of([source], [[kept]], duration=100)
+    put = kept.put
+    kept.put = lambda r: (put(r), session.set_key_duration(2) if r.number == 5 else None)
+    session.run()
+    assert [r.number for r in kept.results if r.is_key] == [0, 6, 8, 10]
+    assert session.figures()["key_duration"] == 2
+
+
+def test_lines_are_posted_and_a_receiver_that_is_gone_is_no_reason_to_end(capsys):
+    got = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    lines = JsonLines(f"http://127.0.0.1:{server.server_address[1]}/in")
+    for number in range(3):
+        lines.put(result(number))
+    lines.close()
+    server.shutdown(), server.server_close()
+    assert [line["frame"] for line in got] == [0, 1, 2] and lines.dropped == 0
+    gone = JsonLines(f"http://me:secret@127.0.0.1:{server.server_address[1]}/in")
+    gone.put(result())
+    gone.close()
+    said = capsys.readouterr().err
+    assert gone.dropped == 1 and "takes no results" in said and "secret" not in said
+    with pytest.raises(ValueError, match="wanted - for standard output"):
+        JsonLines("file.json")
+
+
+def test_a_server_that_takes_no_frames_is_told_once(capsys):
+    push = PushSink("rtmp://127.0.0.1:9/a")
+    for number in range(3):
+        push.put(result(number))
+    push.close()
+    assert capsys.readouterr().err.count("takes no frames") == 1
+    with pytest.raises(ValueError, match="wanted an rtsp:// or rtmp:// address"):
+        PushSink("http://a/b")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_files_are_whole_when_somebody_ends_it(number, tmp_path, tiny_checkpoint):
+    clip = write_clip(tmp_path / "a.mp4", count=500)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "dff", "live", tiny_checkpoint, clip, "--realtime"),
+            *("--json", "-", "--output", tmp_path / "out.mp4"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(5):
+        assert json.loads(process.stdout.readline())["source"] == "a.mp4"
+    process.send_signal(number)
+    rest, said = process.communicate(timeout=60)
+    assert process.returncode == 0 and "latency" in said
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 5 + len(rest.splitlines())
