@@ -31,7 +31,11 @@ for _room in FORBIDDEN.keys() - {"commands"}:
 QUICK = ("dff", "dff.__main__", "dff.exit", "dff.configs", "dff.models.names")
 SLOW = {
     *("dff.commands.evaluate", "dff.commands.measure_flow", "dff.commands.evaluate_flow"),
-    *("dff.commands.benchmark_data", "dff.commands.demos.demo", "dff.commands.demos.demo_flow"),
+    *(
+        "dff.commands.data.benchmark_data",
+        "dff.commands.demos.demo",
+        "dff.commands.demos.demo_flow",
+    ),
     *("dff.commands.schedules.fit", "dff.commands.schedules.compare"),
 }
 """Verbs whose arguments are those of Lightning's classes, and those that begin by measuring."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from clips import number_of, write_clip
 
-from dff.commands.extract import main
+from dff.commands.data.extract import main
 from dff.data.extraction import Extraction
 from dff.data.files.images import read_image
 

@@ -9,7 +9,7 @@ import pytest
 from clips import write_clip
 from label_writers import Labelled, write_coco, write_cvat
 
-from dff.commands.check import FORMATS, KINDS, main
+from dff.commands.data.check import FORMATS, KINDS, main
 from dff.data.annotations.looking import Format, read
 from dff.data.annotations.masks import MaskKind
 from dff.inference.own_data.inspection import inspect

@@ -1,0 +1,1 @@
+"""Verbs about data: what labels hold, frames as images, and the speed of loading."""
