@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dff.commands import benchmark_data
+from dff.commands.data import benchmark_data
 from dff.data.files.images import read_image, write_png
 
 
