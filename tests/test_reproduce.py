@@ -8,6 +8,7 @@ import pytest
 from small import SMALL
 
 from dff.commands.reproduce import parse
+from dff.inference.results.claims import claim, release
 from dff.lit.cli import FitCLI
 from dff.lit.reproduction.choice import by_name, choose, weights_by_network
 from dff.lit.reproduction.variants import TABLES
@@ -253,3 +254,14 @@ def test_a_mistake_is_told_with_its_cure(reproduce, words, said, streets_root, t
         flags = ["--flow_config", "demo_flow", "--output", tmp_path]
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         reproduce.call(*flags, *words)
+
+
+def test_two_reproductions_do_not_meet_in_one_folder(reproduce, streets_root, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    taken = claim(output, "reproduction")
+    words = ["--table", "4", *small(streets_root, output)]
+    with pytest.raises(ValueError, match="another process is writing results called reproduction"):
+        reproduce.call(*words)
+    release(taken)
+    assert reproduce.trained == []

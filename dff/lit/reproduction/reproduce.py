@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from dff.inference.deploy.precision import fast_precision
+from dff.inference.results.claims import claim, release
 from dff.lit.cli import FitCLI, default_loggers
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.loggers.wandb_logger import OfflineWandb
@@ -70,33 +71,39 @@ def reproduce(args: argparse.Namespace, flags: list[str], flow_flags: list[str])
         print(describe_rest(work), flush=True)
     if args.plan:
         return 0
-    if variants:
-        problems += train_missing(work, args.precision_given)
-        problems += evaluate_missing(work, data, every, lambda: print(describe_rest(work)))
-        speeds, failed = measure_speeds(work, frames)
-        problems += failed
-        for evaluation in work.evaluations:
-            found = work.result(evaluation)
-            if found is not None:
-                speed = speeds.get(evaluation.variant.runs_as or evaluation.variant.name)
-                durations = range(1, args.longest + 1)
-                rows += variant_rows(evaluation.variant, evaluation.seed, found, speed, durations)
-    table_2 = flop_table(base, size) if size and "2" in args.table else None
-    report = write_report(
-        args.output,
-        f"The paper's tables on {type(data).__name__}",
-        facts(base, data, args, variants.values(), size),
-        sections,
-        rows,
-        (args.key_duration, args.longest),
-        table_2,
-        problems,
-    )
-    log_to_wandb(base, rows, args)
-    print(f"report: {report}")
-    for problem in problems:
-        print(f"failed: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    args.output.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        # two that train one variant at once would spoil it for each other
+        held.callback(release, claim(args.output, "reproduction"))
+        if variants:
+            problems += train_missing(work, args.precision_given)
+            problems += evaluate_missing(work, data, every, lambda: print(describe_rest(work)))
+            speeds, failed = measure_speeds(work, frames)
+            problems += failed
+            for evaluation in work.evaluations:
+                found = work.result(evaluation)
+                if found is not None:
+                    speed = speeds.get(evaluation.variant.runs_as or evaluation.variant.name)
+                    durations = range(1, args.longest + 1)
+                    rows += variant_rows(
+                        evaluation.variant, evaluation.seed, found, speed, durations
+                    )
+        table_2 = flop_table(base, size) if size and "2" in args.table else None
+        report = write_report(
+            args.output,
+            f"The paper's tables on {type(data).__name__}",
+            facts(base, data, args, variants.values(), size),
+            sections,
+            rows,
+            (args.key_duration, args.longest),
+            table_2,
+            problems,
+        )
+        log_to_wandb(base, rows, args)
+        print(f"report: {report}")
+        for problem in problems:
+            print(f"failed: {problem}", file=sys.stderr)
+        return 1 if problems else 0
 
 
 def read_settings(config: str | Path, flags: list[str], kind: str) -> Settings:
