@@ -15,6 +15,7 @@ VERBS = {
     "fit": ("dff.commands.fit", "train Deep Feature Flow, or a flow network for it"),
     "predict": ("dff.commands.predict", "predict videos with a checkpoint"),
     "evaluate": ("dff.commands.evaluate", "accuracy by gap, and speed, of a checkpoint"),
+    "export": ("dff.commands.export", "a trained model for ONNX Runtime and other runtimes"),
     "speedup": ("dff.commands.speedup", "your own model on fewer frames of your own video"),
     "fit-schedule": ("dff.commands.schedules.fit", "learn where key frames are needed"),
     "compare-schedules": ("dff.commands.schedules.compare", "schedules at equal numbers of keys"),

@@ -18,6 +18,7 @@ from dff.data.video.sources import FOLDER_FPS, VideoInput, find_videos
 from dff.inference.deploy.memory import keep_memory
 from dff.inference.deploy.precision import dtype_of, usable_precision
 from dff.inference.engine import predict_videos, read_clips
+from dff.inference.export.loading import load_exported
 from dff.inference.model import Model, load
 from dff.inference.per_frame import default_flow, load_per_frame
 from dff.inference.results.rate import RateWatch
@@ -25,6 +26,7 @@ from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.inference.tasks.detection import Detection
 from dff.models.contracts import Task
+from dff.models.schedule import Schedule
 from dff.models.schedules.named import CHANGE, FIXED, USUAL_KEY_DURATION, named_schedule
 from dff.models.weights.load import SHIPPED, TORCHVISION
 
@@ -43,6 +45,8 @@ def predict(args: argparse.Namespace) -> int:
     keep_memory()
     usable_precision(args.precision, args.accelerator)
     device = only_device(args.accelerator, args.devices, args.num_nodes)
+    if args.runtime != "torch":
+        device = torch.device("cpu")  # of the frames: the runtime has its own
     if device is None and args.model:
         raise ValueError(f"--accelerator {args.accelerator} with --model: wanted auto, cpu or gpu")
     resizing = EvaluationTransform(args.short_side, args.max_side)
@@ -52,7 +56,11 @@ def predict(args: argparse.Namespace) -> int:
         run = TrainerPrediction(args, schedule)
         tasks: Mapping[str, Task] = run.module.tasks
     else:
-        model = load_per_frame_model(args, device) if args.model else load_trained(args, device)
+        model = (
+            load_per_frame_model(args, device)
+            if args.model
+            else load_trained(args, device, schedule)
+        )
         tasks = model.tasks
     if args.seq_nms:
         link_detections(tasks)
@@ -84,8 +92,16 @@ def predict(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def load_trained(args: argparse.Namespace, device: torch.device) -> Model:
-    """The model of a checkpoint."""
+def load_trained(args: argparse.Namespace, device: torch.device, schedule: Schedule) -> Model:
+    """The model of a checkpoint, or of an export."""
+    if args.runtime != "torch":
+        return load_exported(
+            args.checkpoint,
+            args.runtime,
+            flow_network=args.flow_network,
+            flow_from=args.flow_from,
+            wants=schedule.wants,
+        )
     return load(
         args.checkpoint,
         device=device,
@@ -167,7 +183,8 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
 def _model_settings(args: argparse.Namespace) -> dict[str, str | None]:
     """What tells a model from others: a `last.ckpt` that was trained on is another one."""
     if not args.model:
-        return {"checkpoint": _digest(args.checkpoint)}
+        runtime = {} if args.runtime == "torch" else {"runtime": args.runtime}
+        return {"checkpoint": _digest(args.checkpoint), **runtime}
     weights = "random" if args.random_weights else _digest(args.weights) or "its own"
     return {"model": args.model, "weights": weights, "flow_weights": _digest(args.flow_weights)}
 
@@ -187,6 +204,9 @@ def _schedule_settings(args: argparse.Namespace) -> dict[str, Any]:
 def _digest(file: str | Path | None) -> str | None:
     if file is None or str(file) in SHIPPED or str(file).startswith(TORCHVISION):
         return None if file is None else str(file)
+    if Path(file).is_dir():  # an export
+        graphs = "".join(str(_digest(graph)) for graph in sorted(Path(file).glob("*.*")))
+        return hashlib.sha256(graphs.encode()).hexdigest()[:16]
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
