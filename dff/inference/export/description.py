@@ -9,6 +9,12 @@ Format = Literal["onnx", "pt2"]
 Precision = Literal["fp32", "fp16", "bf16"]
 KEY = "dff"
 """Of the JSON among the metadata of a graph."""
+LEAST_SIDE = {"onnx": 64, "pt2": 160}
+"""Of frames where they may be of any size: what is compiled for maps of several pixels is wrong for
+one, and a flow network has stride 128."""
+MULTIPLE = {"onnx": 1, "pt2": 32}
+"""Of what the sides must be then: AOTInductor (torch 2.14) reads beyond a map of an odd side where
+its pooling counts a cut cell."""
 VERSION = 1
 """Of what is described here; a reader refuses others."""
 SETTINGS = ("heads", "num_classes", "num_box_classes", "detection", "box_metric")
@@ -59,9 +65,28 @@ class Description:
     update: bool = False
     made_with: Mapping[str, str] = field(default_factory=dict)
 
+    def takes(self, height: int, width: int) -> bool:
+        """Whether frames may have this size."""
+        return takes(self.format, self.dynamic, self.size, (height, width))
+
     def to_json(self, graph: str = "") -> str:
         """As text; `graph` is the one that it is written into."""
         return json.dumps({"version": VERSION, "graph": graph, **asdict(self)}, indent=1)
+
+
+def takes(format: Format, dynamic: bool, size: tuple[int, int], frame: tuple[int, int]) -> bool:
+    """Whether an export of a size takes frames of another, or of the same.
+
+    Args:
+        format: Of its files.
+        dynamic: Whether frames may be of any size.
+        size: Of the export.
+        frame: Of the frames.
+    """
+    if not dynamic:
+        return size == frame
+    least, multiple = LEAST_SIDE[format], MULTIPLE[format]
+    return all(side >= least and side % multiple == 0 for side in frame)
 
 
 def from_json(text: str, source: object) -> Description:

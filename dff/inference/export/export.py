@@ -21,7 +21,16 @@ from dff.inference.export.check import (
     compare_results,
     moving_frames,
 )
-from dff.inference.export.description import SETTINGS, Description, Format, Precision
+from dff.inference.export.description import (
+    LEAST_SIDE,
+    MULTIPLE,
+    SETTINGS,
+    Description,
+    takes,
+    Format,
+    Precision,
+)
+from dff.inference.export.detection import REGIONS
 from dff.inference.export.formats import open_graphs, writer_of
 from dff.inference.export.graphs import STEPS, graphs_of
 from dff.inference.export.heads import outputs_of
@@ -94,6 +103,12 @@ def export(
             f"--size {wish.size[0]} {wish.size[1]}: wanted at least {MINIMUM_SIDE} pixels on each "
             "side, height first"
         )
+    if not takes(wish.format, wish.dynamic, wish.size, wish.size):
+        raise ValueError(
+            f"--size {wish.size[0]} {wish.size[1]} --dynamic in {wish.format}: wanted multiples of "
+            f"{MULTIPLE[wish.format]} from {LEAST_SIDE[wish.format]} on; leave --dynamic out for "
+            "frames of this size alone"
+        )
     write = writer_of(wish.format)
     own = model.eval().requires_grad_(False)
     networks = exportable(own, DTYPES[wish.precision], wish.warp)
@@ -145,11 +160,14 @@ def size_to_trace(wish: Wish) -> tuple[int, int]:
 
 
 def sizes_to_check(wish: Wish) -> list[tuple[int, int]]:
-    """The size itself, and where others are allowed an odd one."""
+    """The size itself, and where others are allowed a smaller one, odd if it may be."""
     if not wish.dynamic:
         return [wish.size]
-    height, width = (max(MINIMUM_SIDE, side * 3 // 4) | 1 for side in wish.size)
-    return [wish.size, (height, width)]
+    least, multiple = LEAST_SIDE[wish.format], MULTIPLE[wish.format]
+    height, width = (max(least, side * 3 // 4) for side in wish.size)
+    if multiple == 1:
+        return [wish.size, (height | 1, width | 1)]
+    return [wish.size, (height // multiple * multiple, width // multiple * multiple)]
 
 
 def _heads(model: DeepFeatureFlow) -> dict[str, Any]:
@@ -193,7 +211,7 @@ def _description(
 def _move(place: Path, folder: Path, format: Format) -> None:
     """Moves the files of an export, and removes those of an earlier one that it has not."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("key", "current", *STEPS, "regions"):
+    for name in ("key", "current", *STEPS, REGIONS):
         for file in folder.glob(f"{name}.{format}*"):
             file.unlink()
     for file in place.iterdir():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from dff.inference.export import onnx_files, pt2_files
 from dff.inference.export.description import Description, Format
 from dff.inference.export.graphs import Graph
 from dff.inference.export.networks import Graphs
@@ -10,8 +11,8 @@ from dff.inference.export.networks import Graphs
 
 def writer_of(format: Format) -> Callable[[Graph, Path, Description], None]:
     """What writes a graph to a folder."""
-    from dff.inference.export import onnx_files
-
+    if format == "pt2":
+        return pt2_files.write
     return onnx_files.write
 
 
@@ -23,6 +24,6 @@ def open_graphs(folder: Path, format: Format) -> Graphs:
         ImportError: The runtime is not installed.
         ValueError: The files are of something else.
     """
-    from dff.inference.export.onnx_files import OnnxGraphs
-
-    return OnnxGraphs(folder)
+    if format == "pt2":
+        return pt2_files.Pt2Graphs(folder)
+    return onnx_files.OnnxGraphs(folder)

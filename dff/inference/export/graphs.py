@@ -60,7 +60,8 @@ def graphs_of(
     features -> the outputs of all heads; where flow is found by way of the frame before, also the
     flow of that frame (0 for the key frame itself), which it gives for this frame. With `steps`:
     `encode` (frame -> features), `flow` (frame, another frame -> flow, context), `propagate`
-    (features, flow, context -> features), `head` (features -> the outputs of all heads).
+    (features, flow, context -> features), `head` (features -> the outputs of all heads). A
+    detection has `regions` beside them (maps, regions -> probabilities, boxes).
 
     Args:
         model: As `exportable` made it.
@@ -119,6 +120,11 @@ def graphs_of(
         other = {"key_frame": key} if warm else {"previous_frame": before}
         inputs = {"frame": frame, **other, "previous_flow": flow.field, **levels}
         graphs.append(part("current", recognize_from_previous, inputs, ("flow", *results)))
+    start, found = 0, outputs(features, _size(key))
+    for one in heads.values():
+        own = one.graphs(found[start : start + len(one.names)], _size(key))
+        graphs += [part(name, *how) for name, how in own.items()]
+        start += len(one.names)
     if steps:
         graphs += _steps(model, part, key, frame, levels, joined)
         graphs.append(part("head", head, {"frame": key, **levels}, results))

@@ -1,16 +1,19 @@
 """What a graph gives of a head, and what is made of that outside of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from dff.inference.deploy.label_maps import label_map_by_strips
+from dff.inference.export.detection import DetectionOutputs
 from dff.models.contracts import Features
 from dff.models.dff import levels_of
+from dff.models.heads.detection.rfcn import DetectionHead
 from dff.models.heads.segmentation import SegmentationHead, label_map
 
+Maps = tuple[Tensor, ...]
 Run = Callable[[str, Sequence[Tensor]], Sequence[Tensor]]
 """Runs a graph by its name on inputs in their order."""
 
@@ -27,6 +30,14 @@ class HeadOutputs(Protocol):
 
     def maps(self, features: Features, size: tuple[int, int]) -> tuple[Tensor, ...]:
         """In the graph: features of frames of a size -> the outputs."""
+
+    def graphs(
+        self, maps: Sequence[Tensor], frame: tuple[int, int]
+    ) -> Mapping[str, tuple[Callable[..., Maps], Mapping[str, Tensor], tuple[str, ...]]]:
+        """Graphs of its own that `finish` runs, from the outputs for a frame of a size.
+
+        Name -> its function, examples of its inputs, names of its outputs.
+        """
 
     def finish(
         self, maps: Sequence[Tensor], size: tuple[int, int], frame: tuple[int, int], run: Run
@@ -59,6 +70,12 @@ class SegmentationOutputs:
         scores = self.head(level).float()
         return scores, label_map(scores, size)
 
+    def graphs(
+        self, maps: Sequence[Tensor], frame: tuple[int, int]
+    ) -> Mapping[str, tuple[Callable[..., Maps], Mapping[str, Tensor], tuple[str, ...]]]:
+        """None."""
+        return {}
+
     def finish(
         self, maps: Sequence[Tensor], size: tuple[int, int], frame: tuple[int, int], run: Run
     ) -> Tensor:
@@ -82,6 +99,8 @@ def outputs_of(name: str, head: nn.Module) -> HeadOutputs:
     """
     if isinstance(head, SegmentationHead):
         return SegmentationOutputs(head)
+    if isinstance(head, DetectionHead):
+        return DetectionOutputs(head)
     raise ValueError(
         f"the head {name} ({type(head).__name__}) cannot be exported: wanted a segmentation or a "
         "detection"
