@@ -33,6 +33,11 @@ def main(arguments: list[str] | None = None) -> None:
     export(model, tasks, settings, args.output, wish, lambda words: print(words, flush=True))
     for file in sorted(args.output.glob(f"*.{args.format}*")):
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if args.speed:
+        from dff.inference.export.speed import compare_speed
+
+        for times in compare_speed(model, args.output, args.format, wish.size):
+            print(times, flush=True)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -86,6 +91,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         type=float,
         help="of the largest value, by which an output may differ from the model's own (0.001 in "
         "fp32)",
+    )
+    parser.add_argument(
+        "--speed", action="store_true", help="measure the export beside the model in PyTorch"
     )
     parser.add_argument(
         "--output", type=Path, default=Path("exported"), help="folder to write to (exported)"

@@ -26,9 +26,9 @@ from dff.inference.export.description import (
     MULTIPLE,
     SETTINGS,
     Description,
-    takes,
     Format,
     Precision,
+    takes,
 )
 from dff.inference.export.detection import REGIONS
 from dff.inference.export.formats import open_graphs, writer_of
@@ -102,6 +102,11 @@ def export(
         raise ValueError(
             f"--size {wish.size[0]} {wish.size[1]}: wanted at least {MINIMUM_SIDE} pixels on each "
             "side, height first"
+        )
+    if wish.format == "onnx" and wish.precision == "bf16":
+        raise ValueError(
+            "--format onnx --precision bf16: ONNX has no convolution in bfloat16 before opset 22, "
+            "and 18 is written; give --precision fp16, or --format pt2"
         )
     if not takes(wish.format, wish.dynamic, wish.size, wish.size):
         raise ValueError(

@@ -86,10 +86,7 @@ class OnnxGraphs:
     def __init__(self, folder: Path) -> None:
         self._runtime = wanted_module("onnxruntime")
         self.folder = folder
-        self._sessions: dict[str, Any] = {}
-        self._chosen = self._runtime.RunOptions()
-        # else outputs that nobody asked for are computed too
-        self._chosen.only_execute_path_to_fetches = True
+        self._sessions: dict[tuple[str, ...], Any] = {}
         text = self._session("key").get_modelmeta().custom_metadata_map.get(KEY, "")
         self.description = from_json(text, folder / "key.onnx")
 
@@ -102,13 +99,13 @@ class OnnxGraphs:
             FileNotFoundError: There is no such graph.
             ValueError: It takes other inputs, such as frames of another size.
         """
-        session = self._session(name)
+        session = self._session(name, *(wanted or ()))
         names, outputs = self.description.graphs[name]
         taken = {one.name for one in session.get_inputs()}  # not what it has no use for
         given = zip(names, inputs, strict=True)
         fed = {name: _array(value) for name, value in given if name in taken}
         try:
-            found = session.run(list(wanted or outputs), fed, self._chosen)
+            found = session.run(list(wanted or outputs), fed)
         except Exception as error:  # ONNX Runtime's errors have no common class
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in fed.items())
             raise ValueError(
@@ -116,8 +113,10 @@ class OnnxGraphs:
             ) from error
         return [torch.from_numpy(array) for array in found]
 
-    def _session(self, name: str) -> Any:
-        if name not in self._sessions:
+    def _session(self, name: str, *wanted: str) -> Any:
+        """A graph, all of it or what some of its outputs need."""
+        key = (name, *wanted)
+        if key not in self._sessions:
             file = self.folder / f"{name}.onnx"
             if not file.is_file():
                 raise FileNotFoundError(
@@ -126,19 +125,53 @@ class OnnxGraphs:
                 )
             options = self._runtime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
+            # idle threads that spin take the processor from those of PyTorch, decoder and writer
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = 4  # what it has to say comes as an error too
             available = self._runtime.get_available_providers()
-            wanted = [p for p in ("CUDAExecutionProvider",) if p in available]
+            providers = [p for p in ("CUDAExecutionProvider",) if p in available]
             try:
-                self._sessions[name] = self._runtime.InferenceSession(
-                    str(file), options, [*wanted, "CPUExecutionProvider"]
+                source = trimmed(file, wanted) if wanted else str(file)
+                self._sessions[key] = self._runtime.InferenceSession(
+                    source, options, [*providers, "CPUExecutionProvider"]
                 )
             except Exception as error:
                 raise ValueError(
                     f"ONNX Runtime {self._runtime.__version__} does not take {file}: "
                     f"{_first_line(error)}"
                 ) from error
-        return self._sessions[name]
+        return self._sessions[key]
+
+
+def trimmed(file: Path, outputs: Sequence[str]) -> bytes | str:
+    """A graph without what only its other outputs need, which ONNX Runtime would compute too.
+
+    Args:
+        file: Of the graph.
+        outputs: Names of those that are wanted.
+
+    Returns:
+        The graph as bytes; the file's name where its weights are in files beside it.
+    """
+    onnx = wanted_module("onnx")
+    model = onnx.load(str(file), load_external_data=False)
+    graph = model.graph
+    if any(tensor.external_data for tensor in graph.initializer):
+        return str(file)
+    needed, kept = set(outputs), []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed |= set(node.input)
+    kept_outputs = [output for output in graph.output if output.name in outputs]
+    kept_weights = [tensor for tensor in graph.initializer if tensor.name in needed]
+    rest = ((graph.node, kept[::-1]), (graph.output, kept_outputs))
+    for field, values in (*rest, (graph.initializer, kept_weights)):
+        copies = [type(value).FromString(value.SerializeToString()) for value in values]
+        del field[:]
+        field.extend(copies)
+    found: bytes = model.SerializeToString()
+    return found
 
 
 def _array(value: Tensor) -> np.ndarray:

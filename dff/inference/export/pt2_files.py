@@ -91,7 +91,7 @@ class Pt2Graphs:
                     else f"{said.size[0]} x {said.size[1]}"
                 )
                 raise ValueError(
-                    f"frames of {height} x {width} pixels for an export in pt2 that takes {wanted}: "
+                    f"frames of {height} x {width} pixels for a pt2 export that takes {wanted}: "
                     f"export with --size {height} {width} and without --dynamic"
                 )
 

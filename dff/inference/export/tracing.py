@@ -7,6 +7,9 @@ import torch
 
 from dff.inference.export.graphs import Graph
 
+SAME = "Conv2dSame"
+"""Of timm; its padding depends on the size in each of its layers."""
+
 
 def traced(graph: Graph, dynamic: bool) -> torch.export.ExportedProgram:
     """A graph as PyTorch exports it.
@@ -18,6 +21,12 @@ def traced(graph: Graph, dynamic: bool) -> torch.export.ExportedProgram:
     Raises:
         ValueError: It cannot be exported.
     """
+    if dynamic and any(type(layer).__name__ == SAME for layer in graph.module.modules()):
+        raise ValueError(
+            f"{graph.name} of this model pads as TensorFlow does ({SAME} of timm), by sums over "
+            "the size that an export for any size does not end with: leave --dynamic out, "
+            "and give the --size of your frames"
+        )
     free = torch.export.Dim.DYNAMIC
     inputs = tuple(graph.inputs.values())
     shapes: list[Any] = [{2: free, 3: free} if m.ndim == 4 else None for m in inputs]

@@ -12,6 +12,7 @@ from dff.inference.export.description import KEY
 from dff.inference.export.export import Wish, export
 from dff.inference.export.formats import open_graphs
 from dff.inference.export.networks import ExportedPair, ExportedSteps, exported_networks
+from dff.inference.export.onnx_files import trimmed
 from dff.inference.recognizer import recognize_frames
 from dff.models.schedule import FixedSchedule
 
@@ -139,6 +140,15 @@ def test_gather_takes_the_place_of_grid_sample(made, made_without_steps):
     assert "Gather" in without and "Loop" not in without
 
 
+def test_what_nobody_asked_for_is_not_computed(made):
+    _, folder = made
+    whole = operations(folder / "current.onnx")
+    part = onnx.load_from_string(trimmed(folder / "current.onnx", ["scores"]))
+    left = {node.op_type for node in part.graph.node}
+    assert "ArgMax" in whole and not {"ArgMax", "Resize"} & left and "Conv" in left
+    assert [output.name for output in part.graph.output] == ["scores"]
+
+
 def test_an_export_that_differs_leaves_no_file(tmp_path, monkeypatch):
     model, tasks, settings = small(tmp_path)
     before = Difference("engine: segmentation", SIZE, equal=0.9)
@@ -164,3 +174,5 @@ def test_a_frame_too_small_for_the_flow_is_refused_before_anything_begins(tmp_pa
     model, tasks, settings = small(tmp_path)
     with pytest.raises(ValueError, match="--size 32 96: wanted at least 64 pixels on each side"):
         export(model, tasks, settings, tmp_path / "out", Wish("onnx", (32, 96)), str)
+    with pytest.raises(ValueError, match="has no convolution in bfloat16 before opset 22"):
+        export(model, tasks, settings, tmp_path / "out", Wish(precision="bf16"), str)
