@@ -18,6 +18,7 @@ VERBS = {
     "check": ("dff.commands.data.check", "what your own labels hold, and what is wrong with them"),
     "extract": ("dff.commands.data.extract", "write the frames of videos as images"),
     "evaluate": ("dff.commands.evaluate", "accuracy by gap, and speed, of a checkpoint"),
+    "export": ("dff.commands.export", "a trained model for ONNX Runtime and other runtimes"),
     "speedup": ("dff.commands.speedup", "your own model on fewer frames of your own video"),
     "fit-schedule": ("dff.commands.schedules.fit", "learn where key frames are needed"),
     "compare-schedules": ("dff.commands.schedules.compare", "schedules at equal numbers of keys"),

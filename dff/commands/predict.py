@@ -34,7 +34,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.given = sys.argv[1:] if arguments is None else arguments
     if not any(word.partition("=")[0] == "--model" for word in parser.given):
-        parser.add_argument("checkpoint", help="one that dff fit wrote; left out with --model")
+        parser.add_argument(
+            "checkpoint",
+            help="one that dff fit wrote, or with --runtime a folder of dff export; left out with "
+            "--model",
+        )
     if any(word.partition("=")[0] == "--list" for word in parser.given):
         parser.set_defaults(inputs=[])
     else:
@@ -114,8 +118,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile: slow at first, for long videos"
     )
+    parser.add_argument(
+        "--runtime",
+        choices=["torch", "onnx", "pt2"],
+        default="torch",
+        help="who runs the networks: onnx is ONNX Runtime (pip install 'dff[onnx]'), pt2 what "
+        "dff export --format pt2 compiled; a checkpoint is exported first",
+    )
     args = parser.parse_args(arguments)
     check_sharing(parser, args)
+    if args.runtime != "torch":
+        for flag in ("model", "compile", "devices", "num_nodes", "precision"):
+            if getattr(args, flag) != parser.get_default(flag):
+                parser.error(
+                    f"--{flag} with --runtime {args.runtime}: it runs a checkpoint or an export in "
+                    "one process; dff export --precision writes half precision"
+                )
     if args.model is None:
         if args.weights is not None or args.flow_weights is not None or args.random_weights:
             parser.error(

@@ -24,6 +24,7 @@ from dff.inference.cluster.video_list import find_listed, read_list, shared_name
 from dff.inference.deploy.memory import keep_memory
 from dff.inference.deploy.precision import dtype_of, usable_precision
 from dff.inference.engine import predict_videos, read_clips
+from dff.inference.export.loading import load_exported
 from dff.inference.model import Model, load
 from dff.inference.per_frame import default_flow, load_per_frame
 from dff.inference.results.rate import RateWatch
@@ -96,6 +97,8 @@ class Prediction:
             checked_fps(args.fps)
         usable_precision(args.precision, args.accelerator)
         device = only_device(args.accelerator, args.devices, args.num_nodes)
+        if args.runtime != "torch":
+            device = torch.device("cpu")  # of the frames: the runtime has its own
         for mode, given in (("model", args.model), ("claim", args.claim), ("ray", args.ray)):
             if device is None and given:
                 raise ValueError(
@@ -106,8 +109,11 @@ class Prediction:
         if self.trainer is not None:
             tasks: Mapping[str, Task] = self.trainer.module.tasks
         elif device is not None:
-            load = load_per_frame_model if args.model else load_trained
-            self.model = load(args, device)
+            self.model = (
+                load_per_frame_model(args, device)
+                if args.model
+                else load_trained(args, device, self.schedule)
+            )
             tasks = self.model.tasks
         if args.seq_nms:
             link_detections(tasks)
@@ -161,8 +167,16 @@ def _predict_shared(run: Prediction, args: argparse.Namespace) -> int:
     return LEFT_ALONE if work.failed else 0
 
 
-def load_trained(args: argparse.Namespace, device: torch.device) -> Model:
-    """The model of a checkpoint."""
+def load_trained(args: argparse.Namespace, device: torch.device, schedule: Schedule) -> Model:
+    """The model of a checkpoint, or of an export."""
+    if args.runtime != "torch":
+        return load_exported(
+            args.checkpoint,
+            args.runtime,
+            flow_network=args.flow_network,
+            flow_from=args.flow_from,
+            wants=schedule.wants,
+        )
     return load(
         args.checkpoint,
         device=device,
@@ -244,7 +258,8 @@ def result_writer(args: argparse.Namespace, tasks: Mapping[str, Task]) -> Result
 def _model_settings(args: argparse.Namespace) -> dict[str, str | None]:
     """What tells a model from others: a `last.ckpt` that was trained on is another one."""
     if not args.model:
-        return {"checkpoint": _digest(args.checkpoint)}
+        runtime = {} if args.runtime == "torch" else {"runtime": args.runtime}
+        return {"checkpoint": _digest(args.checkpoint), **runtime}
     weights = "random" if args.random_weights else _digest(args.weights) or "its own"
     return {"model": args.model, "weights": weights, "flow_weights": _digest(args.flow_weights)}
 
@@ -264,6 +279,9 @@ def _schedule_settings(args: argparse.Namespace) -> dict[str, Any]:
 def _digest(file: str | Path | None) -> str | None:
     if file is None or str(file) in SHIPPED or str(file).startswith(TORCHVISION):
         return None if file is None else str(file)
+    if Path(file).is_dir():  # an export
+        graphs = "".join(str(_digest(graph)) for graph in sorted(Path(file).glob("*.*")))
+        return hashlib.sha256(graphs.encode()).hexdigest()[:16]
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 

@@ -165,6 +165,23 @@ def load(
         FileNotFoundError: There is no such file.
         ValueError: It is no checkpoint of a model, or its weights are not finite.
     """
+    networks, found, _ = read_model(file, flow_network, flow_from, tasks)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    networks = networks.eval().to(device).to(memory_format=torch.channels_last)
+    return Model(deploy(networks, dtype, compiled), found, device)
+
+
+def read_model(
+    file: str | Path,
+    flow_network: str | None = None,
+    flow_from: FlowFrom | None = None,
+    tasks: Sequence[Task] = (),
+) -> tuple[DeepFeatureFlow, dict[str, Task], dict[str, Any]]:
+    """The networks of a checkpoint as they were trained, their tasks, and the model's settings.
+
+    Arguments and errors as those of `load`.
+    """
     checkpoint = read_checkpoint(file)
     settings = checkpoint["hyper_parameters"]
     cure = "give a checkpoint that `dff fit` wrote"
@@ -184,10 +201,7 @@ def load(
     if flow_network is not None:
         networks.use_flow(ready_flow_network(flow_network))
     networks.flow_from = flow_from or networks.flow_from
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    networks = networks.eval().to(device).to(memory_format=torch.channels_last)
-    return Model(deploy(networks, dtype, compiled), found, device)
+    return networks, found, settings
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def warp(features: Tensor, flow: Tensor, method: WarpMethod = "grid_sample") -> 
         # expanded features are neither contiguous nor channels-last, and come from the latter
         return sampled.contiguous() if features.is_contiguous() else sampled
     # The official convention, except that it divides by zero where the map has one row or column.
-    align_corners = min(height, width) > 1
+    align_corners = bool(min(height, width) > 1)
     grid = torch.stack(
         (
             _normalised(columns, width, align_corners),
@@ -170,19 +170,19 @@ def _gather(features: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
         offset = torch.arange(batch, device=index.device) * (height * width)
         index = index + offset.view(-1, 1, 1, 1, 1)
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    sampled = F.embedding_bag(
-        index.view(-1, 4),
-        table,
-        mode="sum",
-        per_sample_weights=weight.view(-1, 4).to(features.dtype),
-    )
+    index, weight = index.view(-1, 4), weight.view(-1, 4).to(features.dtype)
+    if torch.compiler.is_exporting():  # other runtimes have no bag, and a loop in its place
+        sampled = (F.embedding(index, table) * weight[..., None]).sum(1)
+    else:
+        sampled = F.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
     return sampled.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _bounded(position: Tensor, size: int) -> Tensor:
     # At -1 and at `size`, and beyond, every neighbour is outside. One pixel more keeps the gradient
     # of the border; without the bound, a huge vector would overflow to inf and sample NaN.
-    return torch.nan_to_num(position, nan=size + 1.0).clamp(-2.0, size + 1.0)
+    # Any place outside does for NaN: one that depends on the size would be fixed in an export.
+    return torch.nan_to_num(position, nan=-2.0).clamp(-2.0, size + 1.0)
 
 
 def _normalised(position: Tensor, size: int, align_corners: bool) -> Tensor:

@@ -48,19 +48,30 @@ def deploy(
     """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype {dtype}: wanted torch.float32, bfloat16 or float16")
-    model = copy.deepcopy(model).eval().requires_grad_(False)
     # a clockwork holds the model whose layers it runs
     networks = model if isinstance(model, DeepFeatureFlow) else model.model
-    fusion = _fusion(networks, dtype, compiled)
+    model = rewritten(model, _fusion(networks, dtype, compiled))
+    if compiled:
+        model.feature_network = Compiled(model.feature_network)
+        model.flow_network = Compiled(model.flow_network)
+    return model
+
+
+def rewritten(model: DeepFeatureFlow, fusion: PackedFusion) -> DeepFeatureFlow:
+    """A copy of a model with other layers, in eval mode; it knows no gradient.
+
+    Args:
+        model: A trained model; it stays as it is.
+        fusion: Makes the layers.
+    """
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    networks = model if isinstance(model, DeepFeatureFlow) else model.model
     for part in ("feature_network", "tail"):
         setattr(networks, part, _part(getattr(networks, part), fusion))
     _rewrite_children(networks.heads, fusion)
     if networks.update is not None:
         _rewrite_children(networks.update, fusion)
     _rewrite_flow(networks, fusion)
-    if compiled:
-        model.feature_network = Compiled(model.feature_network)
-        model.flow_network = Compiled(model.flow_network)
     return model
 
 

@@ -264,6 +264,8 @@ def _padded(image: Tensor, multiple: int) -> Tensor:
     """Zeros, which is the mean colour by now, to the right and below."""
     height, width = image.shape[-2:]
     right, below = -width % multiple, -height % multiple
+    if torch.compiler.is_exporting():  # that nothing lacks would be fixed for all sizes
+        return F.pad(image, (0, right, 0, below))
     return F.pad(image, (0, right, 0, below)) if right or below else image
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dff.models.contracts import Flow
 from dff.models.names import FlowFrom
-from dff.models.warp import flow_at_level, warp
+from dff.models.warp import WarpMethod, flow_at_level, warp
 
 
 class Trail(NamedTuple):
@@ -34,6 +34,7 @@ def flow_from_previous(
     current: Tensor,
     before: Trail,
     how: FlowFrom,
+    method: WarpMethod = "grid_sample",
 ) -> Flow:
     """The flow from the current to the key frame, by way of the frame before.
 
@@ -43,31 +44,35 @@ def flow_from_previous(
         current: Current frames, likewise.
         before: Of the frames before them.
         how: "chain" or "warm".
+        method: How frames and flow are sampled. "gather" is for many channels: of three it takes a
+            CPU ten times as long.
     """
     stride = int(network.stride)  # type: ignore[arg-type]
     middle = before.frame
     if how == "warm":
         height, width = key.shape[-2:]
         pixels = flow_at_level(before.field, stride, 1, (height, width))
-        # "gather" is for many channels: of three it takes ten times as long
-        middle = warp(key, _inside(pixels))
+        middle = warp(key, _inside(pixels), method)
     found: Flow = network(current, middle)
-    return found._replace(field=compose(found.field, before.field, stride))
+    return found._replace(field=compose(found.field, before.field, stride, method))
 
 
-def compose(first: Tensor, second: Tensor, stride: float) -> Tensor:
+def compose(
+    first: Tensor, second: Tensor, stride: float, method: WarpMethod = "grid_sample"
+) -> Tensor:
     """The flow along one flow and then along another, in float32.
 
     Args:
         first: From a frame to a frame between, (B, 2, h, w) in image pixels.
         second: From there to a third one, likewise. Beyond its border it goes on as at the border.
         stride: Image pixels along a side of one pixel of both.
+        method: How the second one is sampled.
 
     Returns:
         (B, 2, h, w) in image pixels: `first(p) + second(p + first(p))`.
     """
     first, second = first.float(), second.float()
-    return first + warp(second, _inside(first / stride))
+    return first + warp(second, _inside(first / stride), method)
 
 
 def _inside(flow: Tensor) -> Tensor:

@@ -211,6 +211,8 @@ def cost_volume(current: Tensor, key: Tensor, radius: int) -> Tensor:
     Returns:
         (B, (2 radius + 1)^2, h, w), row by row of the window.
     """
+    if torch.compiler.is_exporting():  # a number of blocks would be fixed for all sizes
+        return _costs_by_shifts(current, key, radius)
     batch, channels, height, width = current.shape
     side, block = 2 * radius + 1, min(BLOCK, width)
     count = -(-width // block)
@@ -227,3 +229,12 @@ def cost_volume(current: Tensor, key: Tensor, radius: int) -> Tensor:
         bands.append(flat.view(batch, height, count, block, -1)[..., :side])
     costs = torch.cat(bands, dim=-1).reshape(batch, height, count * block, side * side)
     return costs[:, :, :width].permute(0, 3, 1, 2)
+
+
+def _costs_by_shifts(current: Tensor, key: Tensor, radius: int) -> Tensor:
+    """The same, one product of maps for each place in the window."""
+    height, width = current.shape[-2:]
+    reached = F.pad(key.to(current.dtype), (radius,) * 4)
+    places = range(2 * radius + 1)
+    moved = [reached[:, :, y : y + height, x : x + width] for y in places for x in places]
+    return torch.cat([(current * there).sum(1, keepdim=True) for there in moved], 1)

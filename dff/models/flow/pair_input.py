@@ -118,6 +118,8 @@ def _halve(frame: Tensor) -> Tensor:
 
     Two sums take a quarter of the time that pooling of three channels takes on a CPU.
     """
+    if torch.compiler.is_exporting():  # whether a side is odd would be fixed for all sizes
+        return F.avg_pool2d(frame, 2, 2, ceil_mode=True)
     height, width = frame.shape[-2:]
     if height % 2 or width % 2:
         frame = F.pad(frame, (0, width % 2, 0, height % 2), mode="replicate")

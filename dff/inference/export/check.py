@@ -1,0 +1,136 @@
+"""An export beside the model that it was made from: how far they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dff.inference.export.graphs import Graph, graphs_of
+from dff.inference.export.heads import HeadOutputs
+from dff.inference.export.networks import Graphs
+from dff.inference.recognizer import recognize_frames
+from dff.models.dff import DeepFeatureFlow
+from dff.models.schedule import FixedSchedule
+
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
+"""Of the largest value of a map, by which an export may differ from the model in float32."""
+AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.95}
+"""Share of the results that must be the same."""
+FRAMES, KEY_DURATION = 5, 3
+"""What the whole engine is compared on."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one output of a graph is from the model's own.
+
+    Attributes:
+        what: The output, and whose it is.
+        size: Height and width of the frames.
+        relative: The largest difference over the largest value; None for results.
+        equal: Share of the results that are the same; None for maps.
+    """
+
+    what: str
+    size: tuple[int, int]
+    relative: float | None = None
+    equal: float | None = None
+
+    def fails(self, tolerance: float, agreement: float) -> bool:
+        """Whether it differs by more than it may; NaN does."""
+        if self.relative is not None:
+            return not self.relative <= tolerance
+        return self.equal is not None and not self.equal >= agreement
+
+    def __str__(self) -> str:
+        height, width = self.size
+        place = f"{self.what:28} {height}x{width}"
+        if self.relative is not None:
+            return f"{place:42} differs by {self.relative:.1e} of the largest value"
+        return f"{place:42} equal: {100 * (self.equal or 0):.3f} %"
+
+
+def moving_frames(count: int, size: tuple[int, int], seed: int = 0) -> list[Tensor]:
+    """Random frames (1, 3, H, W), RGB in [0, 1], each moved by some pixels against the last."""
+    height, width = size
+    generator = torch.Generator().manual_seed(seed)
+    coarse = [
+        torch.rand(1, 3, -(-height // cell) + 8, -(-width // cell) + 8, generator=generator)
+        for cell in (32, 8)
+    ]
+    whole = (height + 4 * count, width + 4 * count)
+    scene = sum(F.interpolate(c, size=whole, mode="bicubic").clamp(0, 1) / 2 for c in coarse)
+    assert isinstance(scene, Tensor)
+    return [
+        scene[:, :, 3 * i : 3 * i + height, 2 * i : 2 * i + width].contiguous()
+        for i in range(count)
+    ]
+
+
+@torch.no_grad()
+def compare_graphs(
+    model: DeepFeatureFlow,
+    heads: Mapping[str, HeadOutputs],
+    exported: Mapping[str, Graph],
+    runtime: Graphs,
+    frames: Sequence[Tensor],
+    steps: bool,
+) -> list[Difference]:
+    """Each output of each graph beside the same of the model, in float32 and as it was trained.
+
+    Args:
+        model: The model itself.
+        heads: Of it.
+        exported: The graphs that were exported, by name.
+        runtime: Runs them.
+        frames: A key frame and two that follow it, (1, 3, H, W).
+        steps: Whether there are steps.
+    """
+    size = (frames[0].shape[-2], frames[0].shape[-1])
+    found = []
+    for graph in graphs_of(model, heads, frames, steps):
+        types = [example.dtype for example in exported[graph.name].inputs.values()]
+        inputs = list(graph.inputs.values())
+        wanted = graph.module(*inputs)
+        cast = [value.to(dtype) for value, dtype in zip(inputs, types, strict=True)]
+        got = runtime.run(graph.name, cast)
+        for name, own, other in zip(graph.outputs, wanted, got, strict=True):
+            what = f"{graph.name}: {name}"
+            if own.is_floating_point():
+                found.append(Difference(what, size, relative=_relative(other, own)))
+            else:
+                same = float((own == other).double().mean())
+                found.append(Difference(what, size, equal=same))
+    return found
+
+
+@torch.no_grad()
+def compare_results(
+    model: DeepFeatureFlow,
+    heads: Mapping[str, HeadOutputs],
+    networks: DeepFeatureFlow,
+    frames: Sequence[Tensor],
+) -> list[Difference]:
+    """The results of the engine on the export beside those on the model.
+
+    Args:
+        model: The model itself.
+        heads: Of it.
+        networks: Of the export.
+        frames: Consecutive ones, (1, 3, H, W).
+    """
+    size = (frames[0].shape[-2], frames[0].shape[-1])
+    schedule, together = FixedSchedule(KEY_DURATION), torch.cat(list(frames))
+    own = recognize_frames(model, together, schedule).predictions
+    got = recognize_frames(networks, together, schedule).predictions
+    return [
+        Difference(f"engine: {name}", size, equal=head.agreement(got[name], own[name]))
+        for name, head in heads.items()
+    ]
+
+
+def _relative(found: Tensor, own: Tensor) -> float:
+    largest = float(own.abs().max())
+    return float((found.float() - own.float()).abs().max()) / (largest or 1.0)

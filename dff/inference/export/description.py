@@ -1,0 +1,115 @@
+"""What an export says of itself: it is written into each of its graphs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+Format = Literal["onnx", "pt2"]
+Precision = Literal["fp32", "fp16", "bf16"]
+KEY = "dff"
+"""Of the JSON among the metadata of a graph."""
+LEAST_SIDE = {"onnx": 64, "pt2": 160}
+"""Of frames where they may be of any size: what is compiled for maps of several pixels is wrong for
+one, and a flow network has stride 128."""
+MULTIPLE = {"onnx": 1, "pt2": 32}
+"""Of what the sides must be then: AOTInductor (torch 2.14) reads beyond a map of an odd side where
+its pooling counts a cut cell."""
+VERSION = 1
+"""Of what is described here; a reader refuses others."""
+SETTINGS = ("heads", "num_classes", "num_box_classes", "detection", "box_metric")
+"""Of a model, those that its tasks are made of."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What another program, and the engine, must know of an export.
+
+    Attributes:
+        format: Of the files.
+        precision: Of the convolutions and the features.
+        size: Height and width of the frames.
+        dynamic: Whether frames may have another size.
+        warp: How features are sampled: by GridSample, or by Gather.
+        suppression: Whether overlapping boxes are suppressed "outside" of the graphs or "inside".
+        channels: Of each level of the features.
+        strides: Image pixels along a side of one pixel of each level.
+        flow_network: Name of the flow network.
+        flow_from: Whether flow comes from the key frame alone ("key") or by way of the frame before
+            ("warm", "chain").
+        flow_stride: Image pixels along a side of one pixel of the flow.
+        normalisation: Mean and std that the graphs subtract and divide by; frames come as RGB in
+            0..1.
+        names: Classes and colours of each task, as the task saves them.
+        settings: Of the model's tasks.
+        graphs: Graph -> names of its inputs and of its outputs.
+        update: Whether a light network looks at each non-key frame.
+        made_with: Versions.
+    """
+
+    format: Format
+    precision: Precision
+    size: tuple[int, int]
+    dynamic: bool
+    warp: str
+    suppression: str
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    flow_network: str
+    flow_from: str
+    flow_stride: int
+    normalisation: Mapping[str, list[float]]
+    names: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    graphs: Mapping[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    update: bool = False
+    made_with: Mapping[str, str] = field(default_factory=dict)
+
+    def takes(self, height: int, width: int) -> bool:
+        """Whether frames may have this size."""
+        return takes(self.format, self.dynamic, self.size, (height, width))
+
+    def to_json(self, graph: str = "") -> str:
+        """As text; `graph` is the one that it is written into."""
+        return json.dumps({"version": VERSION, "graph": graph, **asdict(self)}, indent=1)
+
+
+def takes(format: Format, dynamic: bool, size: tuple[int, int], frame: tuple[int, int]) -> bool:
+    """Whether an export of a size takes frames of another, or of the same.
+
+    Args:
+        format: Of its files.
+        dynamic: Whether frames may be of any size.
+        size: Of the export.
+        frame: Of the frames.
+    """
+    if not dynamic:
+        return size == frame
+    least, multiple = LEAST_SIDE[format], MULTIPLE[format]
+    return all(side >= least and side % multiple == 0 for side in frame)
+
+
+def from_json(text: str, source: object) -> Description:
+    """Reads what `to_json` wrote.
+
+    Args:
+        text: The text.
+        source: Where it comes from, for the message.
+
+    Raises:
+        ValueError: It says something else.
+    """
+    cure = "export the checkpoint again"
+    try:
+        said = json.loads(text)
+        version = said.pop("version")
+        del said["graph"]
+        if version != VERSION:
+            raise ValueError(f"{source} was written in form {version}, wanted {VERSION}: {cure}")
+        said |= {name: tuple(said[name]) for name in ("size", "channels", "strides")}
+        found = Description(**said)
+        if found.format not in get_args(Format):
+            raise KeyError("format")
+        return found
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{source} is no export of this project: {cure}") from error
