@@ -68,6 +68,12 @@ def after_the_demo(tmp_path_factory):
 def test_python_blocks_run_one_after_the_other(page, after_the_demo, monkeypatch):
     """A title names a new file or, marked as addition, a known one; excerpts do not run."""
     monkeypatch.chdir(after_the_demo)
+    if page.name == "export.md":  # what its first command writes
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(name, reason="the extra dff[onnx] is not installed")
+        from dff.commands import export
+
+        export.main(["runs/demo/model.ckpt", "--size", "64", "64"])
     names = {"__name__": "docs"}
     for more, block in fences(page, "python"):
         title = TITLE.match(more)
@@ -220,7 +226,12 @@ def test_a_wrong_command_line_does_not_parse(parse):
 
 @pytest.mark.parametrize(
     ("page", "script"),
-    [("predict.md", "predict.py"), ("speed.md", "benchmark.py"), ("reproduce.md", "reproduce.py")],
+    [
+        ("predict.md", "predict.py"),
+        ("speed.md", "benchmark.py"),
+        ("reproduce.md", "reproduce.py"),
+        ("export.md", "export.py"),
+    ],
 )
 def test_each_option_of_a_table_is_one_of_the_script(page, script):
     known = set(re.findall(r'"(--\w+)"', (ROOT / "dff/commands" / script).read_text()))
