@@ -31,7 +31,7 @@ class Description:
         size: Height and width of the frames.
         dynamic: Whether frames may have another size.
         warp: How features are sampled: by GridSample, or by Gather.
-        suppression: Whether overlapping boxes are suppressed "outside" of the graphs or "inside".
+        suppression: Where overlapping boxes are suppressed: "outside" of the graphs.
         channels: Of each level of the features.
         strides: Image pixels along a side of one pixel of each level.
         flow_network: Name of the flow network.

@@ -28,8 +28,8 @@ def load_exported(
     """A model whose networks run on another runtime, for the same engine.
 
     Args:
-        source: A folder that `export` wrote; or a checkpoint, which is exported for this process
-            alone, for frames of any size, and compared with the model.
+        source: A folder that `export` wrote; or for ONNX a checkpoint, which is exported for this
+            process alone, for frames of any size, and compared with the model.
         runtime: Which.
         flow_network: See `dff.inference.model.load`; an export has its own.
         flow_from: Likewise.
@@ -49,6 +49,11 @@ def load_exported(
                 "them to dff export"
             )
         return Model(*exported_networks(open_graphs(source, runtime), wants), "cpu")
+    if runtime == "pt2":
+        raise ValueError(
+            f"{source} with --runtime pt2: that is compiled for one size of frames; export it first "
+            f"(dff export {source} --format pt2 --size HEIGHT WIDTH --output DIR), and give DIR"
+        )
     model, tasks, settings = read_model(source, flow_network, flow_from)
     place = tempfile.TemporaryDirectory(prefix="dff-export-")
     wish = Wish(runtime, SIZE, dynamic=True, steps=True)
