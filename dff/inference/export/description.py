@@ -13,8 +13,8 @@ LEAST_SIDE = {"onnx": 64, "pt2": 160}
 """Of frames where they may be of any size: what is compiled for maps of several pixels is wrong for
 one, and a flow network has stride 128."""
 MULTIPLE = {"onnx": 1, "pt2": 32}
-"""Of what the sides must be then: AOTInductor (torch 2.14) reads beyond a map of an odd side where
-its pooling counts a cut cell."""
+"""Of what the sides must be then: what AOTInductor (torch 2.14) compiled crashed at 73x121 and at
+129x169, perhaps where pooling counts a cut cell."""
 VERSION = 1
 """Of what is described here; a reader refuses others."""
 SETTINGS = ("heads", "num_classes", "num_box_classes", "detection", "box_metric")

@@ -51,8 +51,9 @@ def load_exported(
         return Model(*exported_networks(open_graphs(source, runtime), wants), "cpu")
     if runtime == "pt2":
         raise ValueError(
-            f"{source} with --runtime pt2: that is compiled for one size of frames; export it first "
-            f"(dff export {source} --format pt2 --size HEIGHT WIDTH --output DIR), and give DIR"
+            f"{source} with --runtime pt2: that is compiled for one size of frames; export it "
+            f"first (dff export {source} --format pt2 --size HEIGHT WIDTH --output DIR), and give "
+            "DIR"
         )
     model, tasks, settings = read_model(source, flow_network, flow_from)
     place = tempfile.TemporaryDirectory(prefix="dff-export-")
