@@ -45,7 +45,7 @@ def test_a_frame_that_nobody_takes_is_replaced_and_counted(served):
     wait_for(lambda: source.decoded >= 10)
     frame = source.take()
     assert frame.number >= 9 and frame.picture.shape == (64, 96, 3)
-    assert source.dropped >= 9 and source.state == "live"
+    assert source.dropped >= 9
     source.stop()
 
 

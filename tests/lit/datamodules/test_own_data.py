@@ -112,8 +112,7 @@ def test_settings_follow_what_is_labelled(root, tmp_path_factory):
     assert chosen["checkpoint.monitor"] == "val/miou"
 
 
-def test_a_run_needs_nothing_but_the_folder(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+def test_a_run_needs_nothing_but_the_folder(root, tmp_path):
     out = tmp_path / "out"
     FitCLI(
         "streets",
@@ -125,6 +124,9 @@ def test_a_run_needs_nothing_but_the_folder(root, tmp_path, capsys, monkeypatch)
             *("--trainer.precision=32-true", "--trainer.limit_val_batches=2"),
             *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
             *("--trainer.num_sanity_val_steps=0", "--panels.pairs=1"),
+            # a run of W&B would outlive this test
+            *("--trainer.logger.class_path", "dff.lit.loggers.metrics_file.MetricsFile"),
+            *("--trainer.logger.save_dir", str(out), "--trainer.logger.name", "auto"),
         ],
     )  # fmt: skip
     (run,) = out.glob("auto/version_0")
