@@ -85,7 +85,7 @@ TABLE_4 = (
     FRAME,
     _of_frame("sff_slow", "SFF-slow", flow="sift_flow_slow", paper=_paper(67.8, 0.08, 70.7, 0.26)),
     _of_frame("sff_fast", "SFF-fast", flow="sift_flow_fast", paper=_paper(67.3, 0.95, 69.7, 3.04)),
-    _of_frame("sff_dis", "SFF, DIS flow", flow="dis_medium"),
+    _of_frame("sff_dis", "SFF, DIS flow", flow="dis_medium", repeated=True),
     DFF,
     Variant(
         "fix_n",
@@ -108,6 +108,7 @@ TABLE_4 = (
         "separate",
         "DFF separate",
         flow="pretrained",
+        repeated=True,
         runs_as="dff",
         paper=_paper(66.9, 5.60, 67.4, 20.25),
     ),
