@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dff.inference.accuracy.totals import total
 from dff.inference.model import Model
 from dff.inference.recognizer import stream
-from dff.inference.schedules.measuring import Run
+from dff.inference.schedules.measuring import Run, run_live
 from dff.inference.schedules.whole_videos import fixed_as_often, row_of_runs
 from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.evaluation.predictor import VideoPredictor
@@ -62,6 +63,11 @@ def test_a_run_is_that_of_prediction_and_counts_what_is_labelled(small_module, s
             batch = {**frames[i].truth, "gap": torch.tensor([0])}
             for name, value in counter.count(found["segmentation"], batch).items():
                 counted[name] += value
+    run = run_live(model, frames, schedule)
+    assert run.key_frames == fixed.key_frames[0]
+    own = total(counter, run.counted["segmentation"].values())
+    assert counted.keys() == own.keys() and all(v.sum() > 0 for v in counted.values())
+    assert all(torch.equal(own[name], value) for name, value in counted.items())
     assert fixed.accuracy == pytest.approx(float(counter.result(counted)["by_gap"][0]))
 
 
