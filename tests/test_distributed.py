@@ -29,14 +29,16 @@ def validate(checkpoint, root, folder, devices):
     run(
         *("evaluate.py", checkpoint, "--data=Streets", *street_flags(root), "--data.val_every=5"),
         *("--data.val_gaps=[0,3,7]", "--key_durations=[1,3]", "--output", folder),
-        *("--accelerator=cpu", f"--devices={devices}"),
+        *("--accelerator=cpu", f"--devices={devices}", "--schedule=change", "--threshold=0.1"),
         check=0,
     )
     (file,) = folder.glob("**/metrics.csv")
     (report,) = folder.glob("**/video_predictor.json")
     rows = list(csv.DictReader(file.open()))
     figures = {k: v for row in rows for k, v in row.items() if k.startswith("val/") and v}
-    return figures, json.loads(report.read_text())["miou_by_gap"]
+    found = json.loads(report.read_text())
+    whole = [{**row, "fps": None} for row in found["whole_videos"]["miou"]]
+    return figures, found["miou_by_gap"], whole
 
 
 def test_figures_of_two_processes_are_those_of_one(fitted, streets_root, tmp_path):

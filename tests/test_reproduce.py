@@ -91,8 +91,23 @@ def test_from_nothing_to_a_report_and_only_what_is_missing_again(
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 6 * 10
 
     reproduce.trained = []
-    assert reproduce.call(*words) == 0
-    assert reproduce.trained == [] and "evaluating" not in capsys.readouterr().out
+    assert "over whole videos" not in text
+    assert reproduce.call(*words, "--schedule", "change") == 0
+    said = capsys.readouterr().out
+    assert reproduce.trained == [] and "evaluating" not in said
+    assert "running dff_seed_0 over whole videos: change, 5" in said
+    text = (tmp_path / "report.md").read_text()
+    whole = text.partition("### DFF by schedule, over whole videos")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in whole.splitlines() if line.startswith("| DFF")]
+    assert [row[1].strip() for row in rows] == [
+        *("DFF, fixed, l = 5", "DFF, change, l = 5 asked for"),
+        *("DFF, fixed, l = 10", "DFF, change, l = 10 asked for"),
+    ]
+    assert all(row[2].strip().isdigit() and float(row[7]) > 0 for row in rows)
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 6 * 10 + 4
+    assert reproduce.call(*words, "--schedule", "change") == 0
+    assert "running" not in capsys.readouterr().out
+    assert (tmp_path / "report.md").read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -246,6 +261,9 @@ def test_a_wrong_word_ends_before_anything_begins(reproduce, words, said, tmp_pa
         (["--model.flow_network", "dis_fast"], "dis_fast of the config learns nothing"),
         (["--config", "demo_flow"], "demo_flow trains .*wanted LitDFF"),
         (["--table", "4", "--flow_weights", "no.ckpt"], "no flow weights at no.ckpt"),
+        (["--table", "4", "--schedule", "no.pth"], "no learned schedule at no.pth"),
+        (["--table", "5", "--schedule", "change"], "dff of Table 4 is left out"),
+        (["--schedule", "fixed"], "all of Table 4 has it"),
     ],
 )
 def test_a_mistake_is_told_with_its_cure(reproduce, words, said, streets_root, tmp_path):

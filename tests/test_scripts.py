@@ -131,6 +131,10 @@ def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
     [
         ("predict.py", ["absent.ckpt", "x.mp4"], "no checkpoint at absent.ckpt"),
         ("evaluate.py", ["absent.ckpt"], "no checkpoint at absent.ckpt"),
+        ("evaluate.py", ["x.ckpt", "--schedule=no.pth"], "no learned schedule at no.pth"),
+        ("evaluate.py", ["x.ckpt", "--key_duration=5"], "belong to a schedule: set it to change"),
+        ("benchmark.py", ["--schedule", "fixed"], "--schedule fixed: it looks at nothing"),
+        ("benchmark.py", ["--schedule", "no.pth"], "no learned schedule at no.pth"),
         ("benchmark.py", ["--key_durations", "0"], "key duration 0"),
         ("benchmark.py", ["--size", "32", "96"], "at least 64"),
         ("benchmark.py", ["--feature_network", "resnet9"], "feature network 'resnet9': wanted"),
@@ -193,18 +197,20 @@ def test_how_a_script_ends(raised, code, said, capsys):
 
 
 def test_benchmark_writes_its_figures(tmp_path):
-    run(
+    done = run(
         *("benchmark.py", "--feature_network", "resnet18", "--flow_network", "flownet_half"),
         *("--size", "64", "96", "--key_durations", "1", "3", "--feature_channels", "32"),
-        *("--rounds", "1", "--json", tmp_path / "out.json"),
+        *("--rounds", "1", "--schedule", "change", "--json", tmp_path / "out.json"),
         check=0,
     )
+    assert "schedule change: ms non-key" in done.stdout
     report = json.loads((tmp_path / "out.json").read_text())
     assert {"one_over_r_flops", "ms_key", "ms_current", "break_even", "rows"} <= report.keys()
     assert [row["key_duration"] for row in report["rows"]] == [1, 3]
     for row in report["rows"]:
         assert {"fps", "speedup", "speedup_eq7", "ratio"} <= row.keys()
         assert row["ratio_together"] == row["speedup_together"] / row["speedup_eq7"] > 0
+    assert all(ms > 0 for ms in report["schedule"].values()) and len(report["schedule"]) == 4
     assert report["rows"][0]["speedup_together"] == 1 < report["rows"][1]["fps_together"]
 
 
@@ -232,11 +238,12 @@ def test_fit_evaluate_and_predict_one_after_the_other(streets_root, tmp_path):
     evaluated = run(
         *("evaluate.py", checkpoint, "--data=Streets", *street_flags(streets_root)),
         *("--data.val_every=6", "--key_durations=[1,2]", "--ablations=true"),
+        *("--schedule", "change", "--key_duration", "3"),
         *("--output", tmp_path / "evaluated", "--accelerator=cpu"),
         cwd=tmp_path,
         check=0,
     )
-    assert "flow = 0" in evaluated.stdout
+    assert "flow = 0" in evaluated.stdout and "mIoU over whole videos" in evaluated.stdout
 
     frames = streets_root / "leftImg8bit_sequence" / "val" / "streets"
     bad = tmp_path / "bad.mp4"

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -30,15 +31,29 @@ def main(arguments: list[str] | None = None) -> None:
     from dff.inference.deploy.deployment import deploy
     from dff.inference.deploy.memory import keep_memory
     from dff.inference.deploy.precision import usable_precision
-    from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
+    from dff.inference.speed import (
+        measure_decision,
+        measure_intervals,
+        measure_parts,
+        measure_peak,
+        measure_speed,
+    )
     from dff.inference.tasks.choice import tasks_of
     from dff.lit.evaluation.predictor import schedule_rows, table
     from dff.models import build
     from dff.models.analysis.complexity import complexity
     from dff.models.schedule import FixedSchedule
+    from dff.models.schedules.adaptive import AdaptiveSchedule
+    from dff.models.schedules.named import FIXED, named_need
 
     for duration in args.key_durations:
         FixedSchedule(duration)
+    if args.schedule == FIXED:
+        raise ValueError(
+            "--schedule fixed: it looks at nothing, and is measured in any case; wanted change, or "
+            "a file that dff fit-schedule wrote"
+        )
+    asked = None if args.schedule is None else AdaptiveSchedule(named_need(args.schedule))
     if min(args.size) < 64:
         raise ValueError(f"size {args.size[0]} {args.size[1]}: each side wants at least 64 pixels")
 
@@ -86,6 +101,16 @@ def main(arguments: list[str] | None = None) -> None:
     tell("measuring the parts")
     parts = measure_parts(model, frames * 2)
     print("ms of the parts: " + "; ".join(f"{name} {ms:.1f}" for name, ms in parts.items()))
+    decision = None
+    if asked is not None:
+        tell(f"measuring frames with the evidence of {args.schedule}")
+        decision = asdict(measure_decision(model, frames[0], asked, args.rounds, seconds=5))
+        print(
+            "schedule {schedule}: ms non-key {ms_current:.1f} (fixed: {ms_current_fixed:.1f}); ms "
+            "key, after its flow was found, {ms_key:.1f} (fixed: {ms_key_fixed:.1f})".format(
+                schedule=args.schedule, **decision
+            )
+        )
     tell("measuring a matrix product")
     peak = measure_peak(device, dtype)
     achieved = {}
@@ -100,6 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
             before = plain_ms[f"ms_{kind}"]
             print(f"    plain fp32 (NCHW, eager) {before:.1f} ms: {before / ms:.2f} times as fast")
     report |= {"parts": parts, "peak": peak, "achieved": achieved, "plain": plain_ms}
+    report |= {"schedule": decision}
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         write_whole(args.json, json.dumps(report, indent=2) + "\n")
@@ -121,6 +147,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--task_layers", type=int, choices=get_args(TaskLayers), default=1)
     parser.add_argument("--size", type=int, nargs=2, default=[600, 1000], metavar=("H", "W"))
     parser.add_argument("--key_durations", type=int, nargs="+", default=[1, 5, 10])
+    parser.add_argument(
+        "--schedule",
+        help="change, or a file that dff fit-schedule wrote: also what frames of both kinds cost "
+        "with all that it looks at",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--device", help="default: cuda where there is one, or cpu")
     parser.add_argument("--rounds", type=int, default=3, help="at least; the median counts")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
+from dff.commands.schedules.flags import add_schedule
 from dff.models.names import FLOW_FROM_HELP, CodecFlowName, FlowFrom, FlowName, ReadyFlowName
 
 
@@ -51,25 +52,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="with --model torchvision:NAME, its file")
     parser.add_argument("--random_weights", action="store_true", help="with --model")
     parser.add_argument("--output", default="predictions", help="folder to write to")
-    parser.add_argument(
-        "--key_duration",
-        type=int,
-        help="one key frame in every l (5), or in l on average where the schedule is another one",
-    )
-    parser.add_argument(
-        "--schedule",
-        default="fixed",
-        help="fixed; change, where the frame differs from the warped key frame; or a file that "
-        "dff fit-schedule wrote, where the result would differ",
-    )
-    parser.add_argument(
-        "--frames_per_second",
-        type=float,
-        help="of the networks: in place of --key_duration for the schedules that are not fixed",
-    )
-    parser.add_argument(
-        "--threshold", type=float, help="of a frame's need for a key frame, in place of both"
-    )
+    add_schedule(parser)
     parser.add_argument(
         "--flow_network",
         choices=[*get_args(FlowName), *get_args(CodecFlowName)],

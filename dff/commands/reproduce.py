@@ -69,6 +69,11 @@ def parse(
         default=2.0,
         help="for each classical flow: a slow one is evaluated on a part of the frames",
     )
+    parser.add_argument(
+        "--schedule",
+        help="change, or a file that dff fit-schedule wrote: also DFF by it in Table 4, over whole "
+        "videos, beside the fixed schedule",
+    )
     parser.add_argument("--plan", action="store_true", help="only tell what there is to do")
     args, rest = parser.parse_known_args(arguments)
     if args.seeds < 1:

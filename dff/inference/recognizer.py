@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dff.inference.evidence import plan, plans_ahead, served_frames
 from dff.inference.key_frame import KeyFrame, Motion, find_flows
-from dff.models.contracts import Features
+from dff.models.contracts import Features, Flow
 from dff.models.dff import DeepFeatureFlow, Propagation, levels_of, on_levels
 from dff.models.schedule import FixedSchedule, Schedule
 
@@ -90,6 +90,33 @@ class _Part(NamedTuple):
     is_key: bool
 
 
+class _Stretch(NamedTuple):
+    """Consecutive frames of a video and what recognises them; see `recognize_frames`.
+
+    `began`: the clock when the networks would have begun with the video, had they never waited.
+    """
+
+    model: DeepFeatureFlow
+    frames: Tensor
+    schedule: Schedule
+    start: int
+    motion: Motion
+    began: float
+
+    def key_frame(self, at: int, last: KeyFrame | None) -> KeyFrame:
+        """The frame at a place as a key frame, after the last one."""
+        return _next_key(self.model, self.frames[at : at + 1], self.start + at, last)
+
+    def carried(self, key: KeyFrame, first: int, end: int) -> tuple[Tensor, Flow, Features]:
+        """The next batch of the frames from `first` to `end`, its flow and what it carries."""
+        rest = self.frames[first:end]
+        some = rest[: batch_size(rest)]
+        flow = find_flows(
+            self.model, key, some, self.motion and self.motion[first : first + len(some)]
+        )
+        return some, flow, self.model.carry(key.repeated(len(some)), flow)
+
+
 def recognize_frames(
     model: DeepFeatureFlow,
     frames: Tensor,
@@ -111,11 +138,12 @@ def recognize_frames(
         motion: What the file of the video says of it.
     """
     began = time.perf_counter() - (0.0 if key is None else key.seconds)
+    stretch = _Stretch(model, frames, schedule, start, motion, began)
     propose = _planned if plans_ahead(schedule) else _looking_ahead
     found: list[Predictions] = []
     key_frames: list[bool] = []
     sums: list[Tensor] = []
-    for part in propose(model, frames, schedule, key, start, began, motion):
+    for part in propose(stretch, key):
         found.append(_predict(model, part.features, part.frames, size))
         key_frames += [part.is_key] * len(part.frames)
         # not finite where a feature is not
@@ -127,57 +155,39 @@ def recognize_frames(
     return Recognized(predictions, key_frames, key, torch.stack(sums).isfinite().all())
 
 
-def _planned(
-    model: DeepFeatureFlow,
-    frames: Tensor,
-    schedule: Schedule,
-    key: KeyFrame | None,
-    start: int,
-    began: float,
-    motion: Motion,
-) -> Iterator[_Part]:
+def _planned(stretch: _Stretch, key: KeyFrame | None) -> Iterator[_Part]:
     """Each key frame by itself, and what it serves in batches."""
-    is_key = list(plan(schedule, frames, start, None if key is None else key.as_last()))
+    frames, last = stretch.frames, None if key is None else key.as_last()
+    is_key = list(plan(stretch.schedule, frames, stretch.start, last))
     begins = [i for i, begin in enumerate(is_key) if begin or i == 0]
     for first, end in zip(begins, [*begins[1:], len(frames)], strict=True):
         if is_key[first]:
-            key = _next_key(model, frames[first : first + 1], start + first, key)
+            key = stretch.key_frame(first, key)
             yield _Part(key.frame, key.features, key, True)
             first += 1
         assert key is not None  # the first frame of a video is one
-        served = frames[first:end]
-        for some in served.split(batch_size(served)) if first < end else ():
-            flow = find_flows(model, key, some, motion and motion[first : first + len(some)])
+        while first < end:
+            some, flow, features = stretch.carried(key, first, end)
             first += len(some)
-            features = model.carry(key.repeated(len(some)), flow)
             key = key.after(some, flow, len(some))
             yield _Part(some, features, key, False)
 
 
-def _looking_ahead(
-    model: DeepFeatureFlow,
-    frames: Tensor,
-    schedule: Schedule,
-    key: KeyFrame | None,
-    start: int,
-    began: float,
-    motion: Motion,
-) -> Iterator[_Part]:
+def _looking_ahead(stretch: _Stretch, key: KeyFrame | None) -> Iterator[_Part]:
     """Flow for a batch of frames first; what lies behind a new key frame is found anew from it."""
+    model, schedule, count = stretch.model, stretch.schedule, len(stretch.frames)
     done, asks = 0, key is None
-    while done < len(frames):
-        rest = frames[done:]
+    while done < count:
         if asks or key is None:
-            key, asks = _next_key(model, rest[:1], start + done, key), False
+            key, asks = stretch.key_frame(done, key), False
             yield _Part(key.frame, key.features, key, True)
             done += 1
             continue
-        some = rest[: batch_size(rest)]
-        flow = find_flows(model, key, some, motion and motion[done : done + len(some)])
-        features = model.carry(key.repeated(len(some)), flow)
+        some, flow, features = stretch.carried(key, done, count)
         sure = model.confidence(features) if "confidence" in schedule.wants else None
-        key.seconds = time.perf_counter() - began
-        served = served_frames(schedule, model, some, start + done, key.as_last(), flow, sure)
+        key.seconds = time.perf_counter() - stretch.began
+        index, last = stretch.start + done, key.as_last()
+        served = served_frames(schedule, model, some, index, last, flow, sure)
         if served:
             key = key.after(some, flow, served)
             yield _Part(some[:served], _first_rows(features, served), key, False)

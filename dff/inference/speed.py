@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +15,12 @@ from dff.inference.recognizer import (
     batch_size,
     encode_key_frame,
     recognize,
+    recognize_frames,
     recognize_interval,
     size_of,
 )
 from dff.models.dff import DeepFeatureFlow
+from dff.models.schedule import Evidence, Schedule, Wanted
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,9 @@ def measure_intervals(
     started = time.perf_counter()
     while len(taken[0]) < rounds + 1 or time.perf_counter() - started < seconds:
         for (_, way), times in zip(ways, taken, strict=True):
-            start = _now(together.device)
+            start = clock(together.device)
             way()
-            times.append(_now(together.device) - start)
+            times.append(clock(together.device) - start)
     fps: dict[int, float] = {}
     for (duration, _), times in zip(ways, taken, strict=True):
         found = longest // duration * duration / statistics.median(times[1:])  # the first warms up
@@ -158,10 +161,77 @@ def measure_parts(
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(rounds + 1):
         for name, part in parts.items():
-            start = _now(key.device)
+            start = clock(key.device)
             part()
-            seconds[name].append(_now(key.device) - start)
+            seconds[name].append(clock(key.device) - start)
     return {name: 1e3 * statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+@dataclass(frozen=True)
+class DecisionSpeed:
+    """What it costs to ask a schedule: milliseconds of a frame, beside those where none is asked.
+
+    A key frame of a schedule that looks at flow has gone through the flow network too.
+    """
+
+    ms_key: float
+    ms_current: float
+    ms_key_fixed: float
+    ms_current_fixed: float
+
+
+class _Told(NamedTuple):
+    """A schedule that looks at all that another one does, and is told what to answer."""
+
+    asked: Schedule | None
+    is_one: bool
+
+    @property
+    def wants(self) -> frozenset[Wanted]:
+        return frozenset() if self.asked is None else self.asked.wants
+
+    def is_key(self, evidence: Evidence) -> bool:
+        if self.asked is not None:
+            self.asked.is_key(evidence)
+        return self.is_one
+
+
+@torch.inference_mode()
+def measure_decision(
+    model: DeepFeatureFlow, frame: Tensor, schedule: Schedule, rounds: int = 5, seconds: float = 0.0
+) -> DecisionSpeed:
+    """Times frames of both kinds with a schedule's evidence and without; the four take turns.
+
+    What a frame shows has no part in it: the same one is seen again and again, for between unlike
+    ones a schedule would find a cut, and look no further.
+
+    Args:
+        model: In eval mode, on the device of the frame.
+        frame: (1, 3, H, W).
+        schedule: Is asked; its answers do not count.
+        rounds: Measurements at least, after a warm-up; the median counts.
+        seconds: Rounds go on for so long.
+
+    Raises:
+        ValueError: The schedule does not fit the model.
+    """
+    kinds = {
+        "ms_key": _Told(schedule, True),
+        "ms_current": _Told(schedule, False),
+        "ms_key_fixed": _Told(None, True),
+        "ms_current_fixed": _Told(None, False),
+    }
+    key, _ = encode_key_frame(model, frame)
+    key = recognize_frames(model, frame, kinds["ms_current_fixed"], key, 1).last
+    taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+    started = time.perf_counter()
+    while len(taken["ms_key"]) < rounds + 1 or time.perf_counter() - started < seconds:
+        for kind, told in kinds.items():
+            start = clock(frame.device)
+            recognize_frames(model, frame, told, key, 2)
+            taken[kind].append(clock(frame.device) - start)
+    medians = {kind: 1e3 * statistics.median(times[1:]) for kind, times in taken.items()}
+    return DecisionSpeed(**medians)
 
 
 @torch.inference_mode()
@@ -176,21 +246,21 @@ def measure_peak(device: torch.device, dtype: torch.dtype, side: int = 4096) -> 
     one, other = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(4):
-        start = _now(device)
+        start = clock(device)
         one @ other
-        seconds.append(_now(device) - start)
+        seconds.append(clock(device) - start)
     return 2 * side**3 / min(seconds[1:])
 
 
 def _time_interval(model: DeepFeatureFlow, frames: Sequence[Tensor]) -> tuple[float, float]:
     """Seconds of the key frame, and of all others together."""
-    start = _now(frames[0].device)
+    start = clock(frames[0].device)
     key, _ = encode_key_frame(model, frames[0])
-    middle = _now(frames[0].device)
+    middle = clock(frames[0].device)
     for frame in frames[1:]:
         key = _recognized(model, key, frame)
         _synchronize(frame.device)
-    return middle - start, _now(frames[0].device) - middle
+    return middle - start, clock(frames[0].device) - middle
 
 
 def _recognized(model: DeepFeatureFlow, key: KeyFrame, frame: Tensor) -> KeyFrame:
@@ -211,7 +281,8 @@ def _summary(key_duration: int, rounds: list[list[tuple[float, float]]]) -> Spee
     return Speed(key_duration, key_duration / whole, 1e3 * key, current)
 
 
-def _now(device: torch.device) -> float:
+def clock(device: torch.device) -> float:
+    """Seconds on a clock, when the device has done all that it was given."""
     _synchronize(device)
     return time.perf_counter()
 

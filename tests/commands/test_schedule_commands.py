@@ -130,7 +130,7 @@ def test_all_have_as_many_key_frames_and_the_oracle_the_best_mean():
     counter = task.accuracy([0])
     label = torch.zeros(1, 2, 2, dtype=torch.long)
     counted = [
-        [count_frame(counter, label, {"mask": label}, f + g) for g in range(min(6, 30 - f))]
+        [count_frame(counter, label, {"mask": label}, 0, f + g) for g in range(min(6, 30 - f))]
         for f in range(30)
     ]
     accuracy = rng.random((30, 6)) * np.linspace(1, 0.5, 6)

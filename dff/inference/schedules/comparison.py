@@ -21,7 +21,7 @@ class ScheduleRow:
 
     Attributes:
         schedule: "fixed", the name of a need, or "oracle".
-        asked: The mean key duration that was asked for.
+        asked: The mean key duration that was asked for; NaN where none was.
         key_frames: By video, their numbers.
         frames: How many all videos have.
         accuracy: Over all frames together.
@@ -32,6 +32,9 @@ class ScheduleRow:
         enough: The fewest key frames with which it is as accurate as the fixed schedule; None for
             others, and where none of the thresholds that were tried gives that.
         fps: Frames per second, measured; None where it was not.
+        after_flow: Key frames that became some after features had been carried to them; None where
+            nobody counted.
+        speedup_eq7: Over the per-frame network, by Eq. 7 with these numbers; None likewise.
     """
 
     schedule: str
@@ -45,6 +48,8 @@ class ScheduleRow:
     threshold: float | None = None
     enough: int | None = None
     fps: float | None = None
+    after_flow: int | None = None
+    speedup_eq7: float | None = None
 
     @property
     def keys(self) -> int:
@@ -161,6 +166,28 @@ def _row(
     threshold: float | None = None,
 ) -> ScheduleRow:
     frames = [by_frame(one, keys) for one, keys in zip(seen, key_frames, strict=True)]
+    accuracy = accuracy_of(task, _counted(seen, key_frames))
+    return row_of_frames(schedule, asked, key_frames, accuracy, frames, threshold)
+
+
+def row_of_frames(
+    schedule: str,
+    asked: float,
+    key_frames: Sequence[Sequence[int]],
+    accuracy: float,
+    frames: Sequence[np.ndarray],
+    threshold: float | None = None,
+) -> ScheduleRow:
+    """A row of what is known of each frame; arguments as in `ScheduleRow`.
+
+    Args:
+        schedule: Its name.
+        asked: Mean key duration.
+        key_frames: By video.
+        accuracy: Over all frames together.
+        frames: By video, the accuracy of each frame (n,), NaN where it is not known.
+        threshold: Of the need.
+    """
     values = np.concatenate(frames)
     known = values[~np.isnan(values)]
     return ScheduleRow(
@@ -168,10 +195,10 @@ def _row(
         asked,
         key_frames,
         len(values),
-        accuracy_of(task, _counted(seen, key_frames)),
+        accuracy,
         float(known.mean()) if len(known) else float("nan"),
         float(np.quantile(known, 0.05)) if len(known) else float("nan"),
-        min((_worst_stretch(one) for one in frames), default=float("nan")),
+        min((w for w in map(_worst_stretch, frames) if not np.isnan(w)), default=float("nan")),
         threshold,
     )
 
@@ -180,7 +207,7 @@ def _worst_stretch(values: np.ndarray) -> float:
     values = values[~np.isnan(values)]
     width = min(STRETCH, len(values))
     if not width:
-        return float("inf")
+        return float("nan")
     return float(np.convolve(values, np.full(width, 1 / width), "valid").min())
 
 

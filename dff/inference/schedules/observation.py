@@ -124,14 +124,14 @@ def observe(
         found = recognize_frames(model.networks, served, _Watch(look), size=video.size)
         for gap, row in enumerate(found.predictions[name].cpu().split(1)):
             frame = key + gap
-            one = count_frame(counter, row, truth[frame], video.number * _FRAMES + frame)
+            one = count_frame(counter, row, truth[frame], video.number, frame)
             seen.counted[key].append(one)
             seen.accuracy[frame, gap] = accuracy_of(task, [one])
     return seen
 
 
 def count_frame(
-    counter: Accuracy, found: Tensor, truth: Mapping[str, Tensor], number: int
+    counter: Accuracy, found: Tensor, truth: Mapping[str, Tensor], number: int, frame: int
 ) -> Counted:
     """What the accuracy counts on one frame.
 
@@ -139,9 +139,11 @@ def count_frame(
         counter: Of gap 0.
         found: The result, (1, ...) on the CPU.
         truth: Its targets, as a batch of one.
-        number: Of the frame, another for each frame of all videos.
+        number: Of the video.
+        frame: Number of the frame in it.
     """
-    batch = {**truth, "gap": torch.tensor([0]), "index": torch.tensor([number])}
+    index = number * _FRAMES + frame  # another for each frame of all videos
+    batch = {**truth, "gap": torch.tensor([0]), "index": torch.tensor([index])}
     counted = counter.count(found, batch)
     # a table of 256 x 256 classes for each pair of frames would fill the memory
     return {k: v.to_sparse() if k in counter.sums else v for k, v in counted.items()}

@@ -1,4 +1,4 @@
-"""What `dff compare-schedules` found, as a table, a timeline for each video, and a page."""
+"""What schedules give, as a table; for `dff compare-schedules` timelines and a page beside it."""
 
 import base64
 import html
@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,27 +28,43 @@ COLUMNS = (
     "threshold",
     "as accurate as fixed with",
     "fps",
+    "after flow",
+    "Eq. 7",
 )
 
 
 def cells(row: ScheduleRow) -> list[str]:
-    """A row of the table, in the order of `COLUMNS`."""
+    """A row of the table, in the order of `COLUMNS`; "-" where nothing is known."""
     values = (row.accuracy, row.mean, row.fifth, row.worst)
     return [
         row.schedule,
         str(row.keys),
         f"{row.key_duration:.2f}",
-        *(f"{value:.3f}" for value in values),
+        *("-" if np.isnan(value) else f"{value:.3f}" for value in values),
         "-" if row.threshold is None else f"{row.threshold:.4f}",
         "-" if row.enough is None else f"{row.enough} key frames",
         "-" if row.fps is None else f"{row.fps:.1f}",
+        "-" if row.after_flow is None else str(row.after_flow),
+        "-" if row.speedup_eq7 is None else f"{row.speedup_eq7:.2f}",
     ]
+
+
+def figures(row: ScheduleRow) -> dict[str, Any]:
+    """A row as values, for JSON."""
+    return {**asdict(row), "mean_key_duration": row.key_duration}
+
+
+def lines_of(rows: Sequence[ScheduleRow]) -> list[list[str]]:
+    """The columns of which anything is known, and the cells of each row."""
+    lines = [list(COLUMNS), *map(cells, rows)]
+    kept = [i for i in range(len(COLUMNS)) if any(line[i] != "-" for line in lines[1:])]
+    return [[line[i] for i in kept] for line in lines]
 
 
 def table(rows: Sequence[ScheduleRow]) -> str:
     """All rows as text."""
-    lines = [list(COLUMNS), *map(cells, rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    lines = lines_of(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in lines
     )
@@ -92,8 +109,11 @@ def write_report(
         rows: Of all schedules.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    figures = [{**asdict(row), "mean_key_duration": row.key_duration} for row in rows]
-    content = {"model": title, "videos": [one.name for one in seen], "rows": figures}
+    content = {
+        "model": title,
+        "videos": [one.name for one in seen],
+        "rows": [figures(row) for row in rows],
+    }
     write_whole(folder / "schedules.json", json.dumps(nan_to_none(content), indent=2))
     pictures = []
     for asked in dict.fromkeys(row.asked for row in rows):
@@ -108,10 +128,11 @@ def write_report(
 
 
 def _page(title: str, rows: Sequence[ScheduleRow], pictures: Sequence[bytes]) -> str:
-    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+    columns, *lines = lines_of(rows)
+    head = "".join(f"<th>{column}</th>" for column in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row)) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>"
+        for line in lines
     )
     images = "".join(
         f"<img src='data:image/png;base64,{base64.b64encode(png).decode()}' alt='timeline'>"

@@ -1,4 +1,4 @@
-"""VideoPredictor: speed and accuracy of the fixed key schedule on held-out videos."""
+"""VideoPredictor: speed and accuracy of key schedules on held-out videos."""
 
 import json
 from collections.abc import Sequence
@@ -14,8 +14,12 @@ from dff.data.files.whole_files import write_whole
 from dff.data.video.clips import clips_of_frames
 from dff.data.video.writer import VideoWriter
 from dff.inference.engine import Engine
+from dff.inference.model import Model
 from dff.inference.recognizer import size_of
 from dff.inference.results.drawing import draw_predictions, mark_key_frames
+from dff.inference.schedules.comparison import ScheduleRow
+from dff.inference.schedules.report import figures
+from dff.inference.schedules.report import table as schedule_table
 from dff.inference.speed import Speed, measure_speed
 from dff.lit.datamodules.pair_data import PairData
 from dff.lit.evaluation.schedule_accuracy import (
@@ -24,12 +28,14 @@ from dff.lit.evaluation.schedule_accuracy import (
     measures_of,
     schedule_accuracy,
 )
+from dff.lit.evaluation.whole_videos import over_whole_videos
 from dff.lit.module import LitDFF
 from dff.lit.visualization.panels import log_picture, log_video, plot_accuracy_speed
 from dff.models.analysis.complexity import Complexity, break_even, complexity, speedup
 from dff.models.contracts import Measure
 from dff.models.dff import Propagation
 from dff.models.schedule import FixedSchedule
+from dff.models.schedules.named import AskedSchedule
 
 OVERLAY_FPS = 10
 ABLATIONS: tuple[Propagation, ...] = ("copy", "no_scale", "no_flow")
@@ -52,6 +58,11 @@ class VideoPredictor(L.Callback):
         seconds: Time to spend on timed rounds at least.
         on_fit_end: Run when training ends.
         overlay_frames: Length at most of `overlay.mp4`, a held-out video under its result.
+        schedule: Also run over whole held-out videos by this schedule, "change" or a file that
+            `dff fit-schedule` wrote, beside the fixed one with about as many key frames.
+        key_duration: The mean one that this schedule keeps to.
+        frames_per_second: What it keeps to instead.
+        threshold: Of its need for a key frame, instead of both.
     """
 
     def __init__(
@@ -62,9 +73,21 @@ class VideoPredictor(L.Callback):
         seconds: float = 0.0,
         on_fit_end: bool = True,
         overlay_frames: int = 60,
+        schedule: str | None = None,
+        key_duration: int | None = None,
+        frames_per_second: float | None = None,
+        threshold: float | None = None,
     ) -> None:
         for duration in key_durations:
             FixedSchedule(duration)  # says what is wrong with a key duration of 0
+        budget = (key_duration, frames_per_second, threshold)
+        if schedule is None and budget != (None, None, None):
+            raise ValueError(
+                "key_duration, frames_per_second and threshold belong to a schedule: set it to "
+                "change or to a file that dff fit-schedule wrote; key_durations are those of the "
+                "fixed one"
+            )
+        self.asked = None if schedule is None else AskedSchedule(schedule, *budget)
         self.key_durations = sorted({1, *key_durations})
         self.ablations, self.rounds, self.seconds = ablations, rounds, seconds
         self.runs_on_fit_end, self.overlay_frames = on_fit_end, overlay_frames
@@ -89,14 +112,30 @@ class VideoPredictor(L.Callback):
         training = module.training
         module.eval()
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
+            whole = self._whole_videos(trainer, module)  # first: a schedule may not fit the model
             accuracy = self._accuracy(trainer, module)
             if trainer.is_global_zero:
-                self.report = self._join(accuracy, self._speed(trainer, module))
-                self._publish(trainer, module, folder)
+                self.report = self._join(accuracy, self._speed(trainer, module), whole)
+                self._publish(trainer, module, folder, whole)
         module.train(training)
         self.report = trainer.strategy.broadcast(self.report)
         assert self.report is not None  # the first process made one
         return self.report
+
+    def _whole_videos(self, trainer: L.Trainer, module: LitDFF) -> dict[str, list[ScheduleRow]]:
+        """Measure -> rows; none where no schedule is asked for."""
+        if self.asked is None:
+            return {}
+        data = _data_of(trainer)
+        frames, _ = data.held_out_frames(1)
+        return over_whole_videos(
+            Model(module.deploy(trainer.precision), module.tasks, module.device),
+            data,
+            self.asked,
+            complexity(module.model, size_of(frames[0])),
+            trainer.global_rank,
+            trainer.world_size,
+        )
 
     def _accuracy(self, trainer: L.Trainer, module: LitDFF) -> dict[str, Any]:
         gaps, data = list(range(max(self.key_durations))), _data_of(trainer)
@@ -121,7 +160,12 @@ class VideoPredictor(L.Callback):
             "rows": rows,
         }
 
-    def _join(self, accuracy: dict[str, Any], speed: dict[str, Any]) -> dict[str, Any]:
+    def _join(
+        self,
+        accuracy: dict[str, Any],
+        speed: dict[str, Any],
+        whole: dict[str, list[ScheduleRow]],
+    ) -> dict[str, Any]:
         report = schedule_rows(speed["rows"], speed["complexity"])
         for row in report["rows"]:
             row |= at_key_duration(accuracy, row["key_duration"])
@@ -134,12 +178,22 @@ class VideoPredictor(L.Callback):
             **{f"{name}_by_gap": accuracy[name] for name in measures},
             "epe_by_gap": accuracy.get("epe"),
             "epe_zero_by_gap": accuracy.get("epe_zero"),
+            "whole_videos": {name: list(map(figures, rows)) for name, rows in whole.items()},
         }
 
-    def _publish(self, trainer: L.Trainer, module: LitDFF, folder: Path) -> None:
+    def _publish(
+        self,
+        trainer: L.Trainer,
+        module: LitDFF,
+        folder: Path,
+        whole: dict[str, list[ScheduleRow]],
+    ) -> None:
         assert self.report is not None
         measures = [task.measure for task in module.tasks.values()]
         print(table(self.report, measures))
+        for measure in measures:
+            if rows := whole.get(measure.name):
+                print(f"\n{measure.title} over whole videos\n{schedule_table(rows)}")
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "video_predictor.json", json.dumps(nan_to_none(self.report), indent=2))
         plot_accuracy_speed(self.report, measures, folder / "accuracy_speed.png")
@@ -150,6 +204,10 @@ class VideoPredictor(L.Callback):
                     for name, value in row.items()
                     if isinstance(value, float)
                 }
+                logger.log_metrics(metrics, step=trainer.global_step)
+            for name, rows in whole.items():
+                metrics = {f"video/{name}_{row.schedule}": row.accuracy for row in rows}
+                metrics |= {f"video/fps_{row.schedule}": row.fps or 0.0 for row in rows}
                 logger.log_metrics(metrics, step=trainer.global_step)
         log_picture(trainer, "video/accuracy_speed", folder / "accuracy_speed.png")
         self._write_overlay(trainer, module, folder / "overlay.mp4")

@@ -221,7 +221,7 @@ def evaluate_missing(
             before = work.result(evaluation)
             found = _evaluate(work, evaluation, before, data, every.get(evaluation.variant.name, 1))
         except Exception as error:  # one variant's failure is no other's
-            failed.append(_failure(f"evaluation of {evaluation.name}", error))
+            failed.append(failure(f"evaluation of {evaluation.name}", error))
             continue
         if found != before:
             work.write_result(evaluation, found)
@@ -241,7 +241,7 @@ def _evaluate(
     # `every` follows from a time that was measured: a little less of it is no new task
     if found is None or found.get("every", 1) >= 2 * every:
         print(f"evaluating {evaluation.name}", flush=True)
-        module = _model_of(work, evaluation)
+        module = model_of(work, evaluation)
         found = {**evaluate_variant(variant, module, data, work.longest, every), "every": every}
     dff = work.finished(DFF, evaluation.seed)
     if found.get("every", 1) == 1 or dff is None:
@@ -251,12 +251,12 @@ def _evaluate(
         return found
     # other frames are another task: they compare with nothing but DFF on the same
     print(f"evaluating {dff.name} on the frames of {evaluation.name}", flush=True)
-    module = _model_of(work, dff)
+    module = model_of(work, dff)
     beside = evaluate_variant(DFF, module, data, work.longest, found["every"])
     return {**found, "dff_code": code, "dff_accuracy": beside["accuracy"]}
 
 
-def _failure(what: str, error: Exception) -> str:
+def failure(what: str, error: Exception) -> str:
     """A line for the report, told at once too."""
     kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
     line = f"{what}: {kind}{error}"
@@ -292,11 +292,11 @@ def measure_speeds(
     for name, evaluation in chosen.items():
         print(f"measuring the speed of {name}", flush=True)
         try:
-            module = _model_of(work, evaluation)
+            module = model_of(work, evaluation)
             on_device = [frame.to(_device()) for frame in frames]
             speeds[name] = variant_speed(module, on_device, range(1, work.longest + 1))
         except Exception as error:
-            failed.append(_failure(f"speed of {name}", error))
+            failed.append(failure(f"speed of {name}", error))
     if not failed:
         write_json(file, {"code": code, "speeds": speeds})
     return speeds, failed
@@ -306,7 +306,8 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _model_of(work: Reproduction, evaluation: Evaluation) -> LitDFF:
+def model_of(work: Reproduction, evaluation: Evaluation) -> LitDFF:
+    """The model that an evaluation is of, in eval mode, on the device to compute on."""
     flow = work.base["model"]["init_args"]["flow_network"]
     flow_weights = None if evaluation.flow is None else work.last(evaluation.flow)
     checkpoint = work.last(evaluation.training)

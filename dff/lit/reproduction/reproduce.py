@@ -25,6 +25,7 @@ from dff.lit.reproduction.measures import evaluate_missing, measure_speeds, thin
 from dff.lit.reproduction.progress import describe_rest, describe_trainings
 from dff.lit.reproduction.report import log_report, write_report
 from dff.lit.reproduction.runs import Reproduction
+from dff.lit.reproduction.schedules import asked_schedules, schedule_rows
 from dff.lit.reproduction.tables import flop_table, variant_rows
 from dff.lit.reproduction.variants import Settings, Variant
 
@@ -57,6 +58,9 @@ def reproduce(args: argparse.Namespace, flags: list[str], flow_flags: list[str])
         args.seeds if "4" in args.table else 1,
         args.longest,
     )
+    durations = (args.key_duration, args.longest)
+    named = [variant.name for variant in sections.get("4", ())]
+    asked = asked_schedules(args.schedule, durations, named)
     data = make_data(base)
     rows, problems = [], []
     size: tuple[int, int] | None = None
@@ -80,14 +84,17 @@ def reproduce(args: argparse.Namespace, flags: list[str], flow_flags: list[str])
             problems += evaluate_missing(work, data, every, lambda: print(describe_rest(work)))
             speeds, failed = measure_speeds(work, frames)
             problems += failed
+            whole, failed = schedule_rows(work, data, asked)
+            problems += failed
             for evaluation in work.evaluations:
                 found = work.result(evaluation)
                 if found is not None:
                     speed = speeds.get(evaluation.variant.runs_as or evaluation.variant.name)
-                    durations = range(1, args.longest + 1)
+                    every_duration = range(1, args.longest + 1)
                     rows += variant_rows(
-                        evaluation.variant, evaluation.seed, found, speed, durations
+                        evaluation.variant, evaluation.seed, found, speed, every_duration
                     )
+            rows += whole
         table_2 = flop_table(base, size) if size and "2" in args.table else None
         report = write_report(
             args.output,
@@ -95,7 +102,7 @@ def reproduce(args: argparse.Namespace, flags: list[str], flow_flags: list[str])
             facts(base, data, args, variants.values(), size),
             sections,
             rows,
-            (args.key_duration, args.longest),
+            durations,
             table_2,
             problems,
         )

@@ -16,6 +16,8 @@ from dff.models.analysis.complexity import complexity
 Row = dict[str, Any]
 
 MEASURE = {"miou": "mIoU", "map": "mAP"}
+WHOLE = "dff_whole_"
+"""What the names of rows begin with that are of DFF over whole videos, by a schedule."""
 PAPER = {"miou": ("Cityscapes", 5), "map": ("ImageNet VID", 10)}
 """Where the paper's figures come from, and their key duration."""
 ORDERS = (
@@ -45,6 +47,30 @@ def variant_rows(
             row |= {name: timed[name] for name in names}
         rows.append(row)
     return rows
+
+
+def schedule_table(rows: Sequence[Row], measure: str, durations: Sequence[int]) -> str | None:
+    """DFF by each schedule over whole videos, as Markdown; None where nothing was run."""
+    own = [row for row in rows if row["variant"].startswith(WHOLE) and f"{measure}_mean" in row]
+    columns = ["", "key frames", "mean l", f"{MEASURE[measure]} %", "5th percentile %"]
+    columns += ["worst ten frames %", "fps", "Eq. 7"]
+    lines = []
+    for duration in durations:
+        for name, title in {r["variant"]: r["title"] for r in own}.items():
+            if not any((r["variant"], r["key_duration"]) == (name, duration) for r in own):
+                continue
+            values = [f"{measure}_{which}" for which in ("mean", "fifth", "stretch")]
+            lines.append(
+                [
+                    f"{title}, l = {duration}" + (" asked for" if "fixed" not in title else ""),
+                    _cell(rows, name, duration, "key_frames", "{:.0f}"),
+                    _cell(rows, name, duration, "mean_key_duration"),
+                    *[_cell(rows, name, duration, value, "{:.1f}", 100) for value in values],
+                    _first(rows, name, duration, "fps"),
+                    _cell(rows, name, duration, "speedup_eq7"),
+                ]
+            )
+    return markdown(columns, lines) if lines else None
 
 
 def mean_spread(rows: Sequence[Row], variant: str, duration: int, name: str) -> tuple:
@@ -78,26 +104,37 @@ def accuracy_table(
         columns.append(f"paper, {source}: {MEASURE[measure]} %, fps")
     lines = []
     for variant in variants:
-
-        def cell(name: str, form: str = "{:.2f}", factor: float = 1, which: Variant = variant):
-            mean, spread, _ = mean_spread(rows, which.name, duration, name)
-            text = "-" if mean is None else form.format(factor * mean)
-            return text if spread is None else f"{text} ± {form.format(factor * spread)}"
-
         ways = [f"{measure}_run"] if runs else []
         ways += [f"{way}_{measure}_mean" for way in ("no_scale", "no_flow", "copy")]
         paper = variant.paper.get(measure)
         lines.append(
             [
                 variant.title + _share(rows, variant.name),
-                *[cell(n, "{:.1f}", 100) for n in (f"{measure}_mean", f"{measure}_worst", *ways)],
-                cell("epe"),
+                *[
+                    _cell(rows, variant.name, duration, n, "{:.1f}", 100)
+                    for n in (f"{measure}_mean", f"{measure}_worst", *ways)
+                ],
+                _cell(rows, variant.name, duration, "epe"),
                 *[_first(rows, variant.name, duration, n) for n in ("fps", "speedup")],
                 _first(rows, variant.name, duration, "speedup_eq7"),
                 *([f"{paper[0]:.1f}, {paper[1]:.2f}" if paper else "-"] if beside else []),
             ]
         )
     return markdown(columns, lines)
+
+
+def _cell(
+    rows: Sequence[Row],
+    variant: str,
+    duration: int,
+    name: str,
+    form: str = "{:.2f}",
+    factor: float = 1,
+) -> str:
+    """The mean over the seeds, and their spread."""
+    mean, spread, _ = mean_spread(rows, variant, duration, name)
+    text = "-" if mean is None else form.format(factor * mean)
+    return text if spread is None else f"{text} ± {form.format(factor * spread)}"
 
 
 def _first(rows: Sequence[Row], variant: str, duration: int, name: str) -> str:

@@ -34,9 +34,14 @@ class Complexity:
         return self.feature_network + self.heads
 
     @property
+    def propagation(self) -> float:
+        """FLOPs of carrying features to a frame, without recognising it."""
+        return self.flow_network + self.warp + self.update
+
+    @property
     def current_frame(self) -> float:
         """FLOPs of a frame that is not a key frame."""
-        return self.flow_network + self.warp + self.update + self.heads
+        return self.propagation + self.heads
 
     @property
     def one_over_r(self) -> float | None:
@@ -55,6 +60,22 @@ class Complexity:
 def speedup(key_duration: int, r: float) -> float:
     """Speed over the per-frame network for one key frame in every `key_duration` (Eq. 7)."""
     return key_duration / (1 + (key_duration - 1) * r)
+
+
+def run_speedup(cost: Complexity, frames: int, key_frames: int, after_flow: int = 0) -> float:
+    """Eq. 7 for key frames wherever they lie: speed of a run over the per-frame network.
+
+    With one key frame in every l frames and none of them `after_flow`, it is `speedup(l, r)`.
+
+    Args:
+        cost: Of the model.
+        frames: Of all videos.
+        key_frames: How many of them are key frames.
+        after_flow: How many of these became key frames after features had been carried to them,
+            which costs both.
+    """
+    spent = key_frames * cost.key_frame + (frames - key_frames) * cost.current_frame
+    return frames * cost.key_frame / (spent + after_flow * cost.propagation)
 
 
 def break_even(per_frame: float, key: float, current: float) -> int | None:

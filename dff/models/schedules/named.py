@@ -1,5 +1,6 @@
 """Schedules by what a person calls them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from dff.models.schedule import FixedSchedule, Schedule
@@ -8,8 +9,30 @@ from dff.models.schedules.learned import loaded_need
 from dff.models.schedules.needs import Change, Need
 from dff.models.weights.files import read_torch
 
-FIXED, CHANGE = "fixed", "change"
+FIXED, CHANGE, LEARNED = "fixed", "change", "learned"
 USUAL_KEY_DURATION = 5
+
+
+@dataclass(frozen=True)
+class AskedSchedule:
+    """A schedule as a person asks for it; arguments and errors as those of `named_schedule`."""
+
+    name: str = FIXED
+    key_duration: int | None = None
+    frames_per_second: float | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        self.made()
+
+    def made(self) -> Schedule:
+        """The schedule."""
+        return named_schedule(self.name, self.key_duration, self.frames_per_second, self.threshold)
+
+    @property
+    def title(self) -> str:
+        """In tables: "fixed", "change" or "learned"."""
+        return self.name if self.name in (FIXED, CHANGE) else LEARNED
 
 
 def named_schedule(

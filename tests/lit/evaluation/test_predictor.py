@@ -6,9 +6,17 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from dff.inference.recognizer import recognize
-from dff.inference.speed import measure_intervals, measure_parts, measure_peak, measure_speed
+from dff.inference.speed import (
+    measure_decision,
+    measure_intervals,
+    measure_parts,
+    measure_peak,
+    measure_speed,
+)
 from dff.inference.tasks.segmentation import Segmentation
 from dff.lit.evaluation.predictor import VideoPredictor, table
+from dff.models.schedules.adaptive import AdaptiveSchedule
+from dff.models.schedules.needs import Change
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +133,30 @@ def test_intervals_are_timed_as_prediction_runs_them(small_module):
     # twice, the first to warm up: each of 3 frames, in batches of 2, and one interval of 3
     assert seen["feature_network"] == 2 * [*(1, 1, 1), *(2, 1), 1]
     assert seen["flow_network"] == 2 * [2]
+
+
+def test_a_key_frame_of_a_schedule_is_timed_with_its_flow(small_module):
+    model, needs = small_module().model.eval(), []
+
+    class Looked(Change):
+        def __call__(self, evidence):
+            needs.append(super().__call__(evidence))
+            return needs[-1]
+
+    runs = {"feature_network": 0, "flow_network": 0}
+    for name in runs:
+
+        def count(*_, name=name):
+            runs[name] += 1
+
+        getattr(model, name).register_forward_hook(count)
+    frame = torch.rand(1, 3, 64, 96)
+    found = measure_decision(model, frame, AdaptiveSchedule(Looked()), rounds=1)
+    # before: a key frame and another; then twice, the first to warm up: with the schedule a key
+    # frame, which has flow too, and another; and one of each without
+    assert runs == {"feature_network": 1 + 2 * 2, "flow_network": 1 + 2 * (2 + 1)}
+    assert len(needs) == 2 * 2 and max(needs) < float("inf")  # a cut would have ended the look
+    assert min(found.ms_key, found.ms_current, found.ms_key_fixed, found.ms_current_fixed) > 0
 
 
 def test_the_parts_of_a_frame_are_measured(small_module):
