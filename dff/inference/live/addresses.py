@@ -87,8 +87,9 @@ def masked(address: str) -> str:
 
 
 def _options(scheme: str) -> dict[str, str]:
-    # what is read to find the streams is decoded at once, and only the newest frame is kept
-    options = {"flags": "low_delay", "analyzeduration": "1000000"}
+    # what is read to find the streams is decoded at once, and only the newest frame is kept; no
+    # rate is asked for, which would take a second of frames
+    options = {"analyzeduration": "1000000", "fpsprobesize": "0"}
     if scheme in ("rtsp", "rtsps"):
         # packets of a picture get lost over UDP, and the picture with them
         options |= {"rtsp_transport": "tcp", "timeout": str(int(READING * 1e6))}

@@ -104,13 +104,13 @@ class LiveSession:
 
     def _take(self, i: int) -> bool:
         source = self.sources[i]
-        if source.opened != self._opened[i]:  # what comes is another recording
-            self._opened[i] = source.opened
-            self.watchers[i].reset()
         frame = source.take()
         if frame is None:
             self._say(i)
             return False
+        if frame.opened != self._opened[i]:  # another recording
+            self._opened[i] = frame.opened
+            self.watchers[i].reset()
         try:
             seen = self.watchers[i].see(frame.picture)
         except ValueError as error:

@@ -5,19 +5,13 @@ import time
 
 import pytest
 from clips import write_clip
+from sessions import wait_for
 from stream_server import StreamServer, transport_stream
 
 from dff.data.video.sources import VideoError
 from dff.inference.live import source as live_source
 from dff.inference.live.addresses import masked, parse_address
 from dff.inference.live.source import LiveSource
-
-
-def wait_for(condition, seconds=20.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it has not come"
-        time.sleep(0.01)
 
 
 @pytest.fixture
