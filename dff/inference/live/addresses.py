@@ -58,6 +58,8 @@ def parse_address(word: str) -> Address:
         VideoError: It is a folder or something else that is no file.
     """
     if word == "-":
+        if sys.stdin is None:  # a shell's <&-
+            raise ValueError("-: standard input is closed; pipe a video into it")
         return Address("stdin", "standard input", word)
     if camera := _CAMERA.fullmatch(word):
         device = f"/dev/video{camera[1]}"

@@ -42,7 +42,8 @@ class LivePage:
         set_key_duration: Takes another key duration.
 
     Raises:
-        OSError: The port is in use, or is not this user's to take.
+        OSError: The port is in use, or is not this user's to take, or there is no such host.
+        ValueError: It is no port.
     """
 
     def __init__(
@@ -66,7 +67,15 @@ class LivePage:
         class Handler(_Handler):
             live = page
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port {port}: wanted one from 1 to 65535, or 0 for a free one")
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise OSError(
+                f"no page at {host}, port {port} ({error.strerror}): give another port, or 0 for a "
+                "free one; --host is an address of this machine"
+            ) from error
         self._server.daemon_threads = True
         self.host, self.port = host, int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)

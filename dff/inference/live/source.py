@@ -100,21 +100,23 @@ class LiveSource:
         return self.state == "ended" and not self._frames
 
     def _run(self) -> None:
-        lost = 0
-        while not self._stopped.is_set():
-            before = self.decoded
-            try:
-                self._decode()
-                said = "the source has ended"
-            except (av.FFmpegError, OSError, EOFError, ValueError) as error:
-                said = self._why(error)
-            if not self.address.endless:
-                break
-            lost = 0 if self.decoded > before else lost + 1
-            pause = PAUSES[min(lost, len(PAUSES) - 1)]
-            self._tell("lost", f"{said}; it is opened again in {pause:g} s")
-            self._stopped.wait(pause)
-        self._tell("ended", "" if self._stopped.is_set() else said)
+        lost, said = 0, "it failed"
+        try:
+            while not self._stopped.is_set():
+                before = self.decoded
+                try:
+                    self._decode()
+                    said = "the source has ended"
+                except (av.FFmpegError, OSError, EOFError, ValueError) as error:
+                    said = self._why(error)
+                if not self.address.endless:
+                    break
+                lost = 0 if self.decoded > before else lost + 1
+                pause = PAUSES[min(lost, len(PAUSES) - 1)]
+                self._tell("lost", f"{said}; it is opened again in {pause:g} s")
+                self._stopped.wait(pause)
+        finally:  # whatever it was: nobody waits for more
+            self._tell("ended", "" if self._stopped.is_set() else said)
 
     def _why(self, error: Exception) -> str:
         """What FFmpeg says of an error; of silence, it says something else for each protocol."""

@@ -108,3 +108,15 @@ def test_figures_are_rates_latencies_and_key_frames():
     assert found["latency_max"] == 100.0 and found["latency_p50"] == 55.0
     assert found["fps_in"] == pytest.approx(2 * found["fps_out"], rel=0.01)
     json.dumps(found)
+
+
+def test_a_port_that_cannot_be_had_is_told_in_one_sentence(page):
+    def another(port, host="127.0.0.1"):
+        LivePage(host, port, ["a"], dict, print)
+
+    with pytest.raises(OSError, match=f"port {page.port} .Address already in use.: give another"):
+        another(page.port)
+    with pytest.raises(ValueError, match="port 80000: wanted one from 1 to 65535"):
+        another(80000)
+    with pytest.raises(OSError, match=r"no page at 192\.0\.2\.1, port 0"):
+        another(0, "192.0.2.1")

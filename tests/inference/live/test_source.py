@@ -136,3 +136,18 @@ def test_what_is_no_source_is_told_in_one_sentence(word, error, said):
 def test_a_folder_is_no_source(tmp_path):
     with pytest.raises(VideoError, match="a folder"):
         parse_address(str(tmp_path))
+
+
+def test_standard_input_that_is_closed_is_told(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ValueError, match="standard input is closed"):
+        parse_address("-")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_source_ends_whatever_went_wrong(tmp_path, monkeypatch):
+    source = LiveSource(parse_address(str(write_clip(tmp_path / "a.mp4", count=2))))
+    monkeypatch.setattr(source, "_put", None)
+    source.start()
+    wait_for(lambda: source.finished)
+    assert source.said == "it failed"
