@@ -51,6 +51,14 @@ def test_pictures_come_as_they_change(page):
     connection.close()
 
 
+def test_a_still_picture_for_sources_beyond_the_connections_of_a_browser(page):
+    assert ask(page, "/still?source=0")[0] == 503 and ask(page, "/still?source=1")[0] == 404
+    page.show(0, np.full((48, 64, 3), 200, np.uint8))
+    status, data = ask(page, "/still?source=0")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert status == 200 and picture.shape == (48, 64, 3)
+
+
 def test_the_slider_sets_the_key_duration(page):
     assert ask(page, "/key_duration", "POST", "7")[0] == 200 and page.asked == [7]
     for wrong in ("0", "1001", "x", "-3", "7; rm"):
