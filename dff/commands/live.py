@@ -23,9 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     from dff.data.transforms.pairs import EvaluationTransform
     from dff.inference.live.addresses import parse_address
+    from dff.inference.live.push import PushSink
     from dff.inference.live.server import LivePage
     from dff.inference.live.session import LiveSession
-    from dff.inference.live.sinks import JsonLines, LiveSink, PushSink, VideoSink
+    from dff.inference.live.sinks import JsonLines, LiveSink, VideoSink
     from dff.inference.live.source import Keep, LiveSource
     from dff.inference.live.watcher import Watcher
     from dff.inference.model import load

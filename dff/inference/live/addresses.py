@@ -58,6 +58,8 @@ def parse_address(word: str) -> Address:
         VideoError: It is a folder or something else that is no file.
     """
     if word == "-":
+        if sys.stdin is None:  # a shell's <&-
+            raise ValueError("-: standard input is closed; pipe a video into it")
         return Address("stdin", "standard input", word)
     if camera := _CAMERA.fullmatch(word):
         device = f"/dev/video{camera[1]}"
@@ -87,8 +89,9 @@ def masked(address: str) -> str:
 
 
 def _options(scheme: str) -> dict[str, str]:
-    # what is read to find the streams is decoded at once, and only the newest frame is kept
-    options = {"flags": "low_delay", "analyzeduration": "1000000"}
+    # what is read to find the streams is decoded at once, and only the newest frame is kept; no
+    # rate is asked for, which would take a second of frames
+    options = {"analyzeduration": "1000000", "fpsprobesize": "0"}
     if scheme in ("rtsp", "rtsps"):
         # packets of a picture get lost over UDP, and the picture with them
         options |= {"rtsp_transport": "tcp", "timeout": str(int(READING * 1e6))}

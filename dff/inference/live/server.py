@@ -31,7 +31,7 @@ STILL = 1.0
 class LivePage:
     """A web page of pictures and figures.
 
-    No path of a request is ever opened: there are four addresses, and all else is 404. Where it
+    No path of a request is ever opened: there are five addresses, and all else is 404. Where it
     listens elsewhere than on the loopback address, every request needs the token of `url`.
 
     Args:
@@ -42,7 +42,8 @@ class LivePage:
         set_key_duration: Takes another key duration.
 
     Raises:
-        OSError: The port is in use, or is not this user's to take.
+        OSError: The port is in use, or is not this user's to take, or there is no such host.
+        ValueError: It is no port.
     """
 
     def __init__(
@@ -66,7 +67,15 @@ class LivePage:
         class Handler(_Handler):
             live = page
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port {port}: wanted one from 1 to 65535, or 0 for a free one")
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise OSError(
+                f"no page at {host}, port {port} ({error.strerror}): give another port, or 0 for a "
+                "free one; --host is an address of this machine"
+            ) from error
         self._server.daemon_threads = True
         self.host, self.port = host, int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -136,8 +145,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "text/html; charset=utf-8", PAGE.encode())
         elif parts.path == "/figures":
             self._send(200, "application/json", json.dumps(self.live.figures()).encode())
-        elif parts.path == "/stream":
-            self._stream(parse_qs(parts.query).get("source", ["0"])[0])
+        elif parts.path in ("/stream", "/still"):
+            source = parse_qs(parts.query).get("source", ["0"])[0]
+            if not source.isdecimal() or int(source) >= len(self.live.names):
+                self._send(404, "text/plain", b"there is no such source\n")
+            elif parts.path == "/stream":
+                self._stream(int(source))
+            else:
+                self._still(int(source))
         else:
             self._send(404, "text/plain", b"there is no such page\n")
 
@@ -181,10 +196,14 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _stream(self, source: str) -> None:
-        if not source.isdecimal() or int(source) >= len(self.live.names):
-            self._send(404, "text/plain", b"there is no such source\n")
-            return
+    def _still(self, source: int) -> None:
+        found = self.live.jpeg_after(source, -1)
+        if found is None:
+            self._send(503, "text/plain", b"no picture yet\n")
+        else:
+            self._send(200, "image/jpeg", found[1])
+
+    def _stream(self, source: int) -> None:
         if not self.live.clients.acquire(blocking=False):
             self._send(503, "text/plain", b"too many clients\n")
             return
@@ -195,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             number = -1
             while not self.live.ended.is_set():
-                found = self.live.jpeg_after(int(source), number)
+                found = self.live.jpeg_after(source, number)
                 if found is None:
                     continue
                 number, data = found

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from dff.inference.live.figures import Figures
 from dff.inference.live.server import LivePage
 from dff.inference.live.sinks import LiveResult, LiveSink, with_words
 from dff.inference.live.source import LiveFrame, LiveSource
-from dff.inference.live.watcher import Seen, Watcher
+from dff.inference.live.watcher import Seen, Watcher, see_together
+from dff.inference.recognizer import CPU_BATCH
 from dff.inference.results.drawing import draw_predictions, mark_key_frames
 from dff.models.contracts import Task
 from dff.models.schedule import Schedule
@@ -25,7 +26,10 @@ STILL = 1.0
 
 
 class LiveSession:
-    """Takes the newest frame of each source in turn, and hands its results to all sinks.
+    """Takes the newest frame of each source, and hands its results to all sinks.
+
+    Frames of several sources that are ready at once go through the model together; no source waits
+    for another one's frames.
 
     Args:
         sources: Started by `run`.
@@ -86,8 +90,7 @@ class LiveSession:
             while not self.ended.is_set() and not all(s.finished for s in self.sources):
                 if seconds is not None and time.monotonic() - self._started >= seconds:
                     break
-                taken = [self._take(i) for i in range(len(self.sources))]
-                if not any(taken):
+                if not any([self._round(some) for some in self._at_once()]):
                     self._wait()
         finally:
             for source in self.sources:
@@ -102,24 +105,47 @@ class LiveSession:
         if len(live) != 1 or not live[0].ready(IDLE):
             self.ended.wait(0.002 if len(live) > 1 else 0.0)
 
-    def _take(self, i: int) -> bool:
-        source = self.sources[i]
-        if source.opened != self._opened[i]:  # what comes is another recording
-            self._opened[i] = source.opened
-            self.watchers[i].reset()
-        frame = source.take()
+    def _at_once(self) -> list[list[int]]:
+        """The sources by whose frames may go through the networks at once."""
+        by_size: dict[object, list[int]] = {}
+        for i, watcher in enumerate(self.watchers):
+            by_size.setdefault(watcher.size if watcher.joins else i, []).append(i)
+        return list(by_size.values())
+
+    def _round(self, some: Sequence[int]) -> bool:
+        """Recognises a frame of each of some sources, where it is ready; whether one was."""
+        on_cpu = self.watchers[0].model.device.type == "cpu"
+        most = CPU_BATCH if on_cpu else len(some)
+        waiting, found = list(some), False
+        while waiting:
+            taken: dict[int, LiveFrame] = {}
+            while waiting and len(taken) < most:
+                frame = self._take(i := waiting.pop(0))
+                if frame is not None:
+                    taken[i] = frame
+            found = found or bool(taken)
+            self._see(taken)
+        return found
+
+    def _take(self, i: int) -> LiveFrame | None:
+        frame = self.sources[i].take()
         if frame is None:
             self._say(i)
-            return False
-        try:
-            seen = self.watchers[i].see(frame.picture)
-        except ValueError as error:
-            if str(error) != self._told[i]:
-                self._told[i] = str(error)
-                print(f"warning: {source.address.name}: {error}", file=sys.stderr)
-            return True
-        self._hand_on(i, frame, seen)
-        return True
+        elif frame.opened != self._opened[i]:  # another recording
+            self._opened[i] = frame.opened
+            self.watchers[i].reset()
+        return frame
+
+    def _see(self, taken: Mapping[int, LiveFrame]) -> None:
+        numbers, frames = list(taken), list(taken.values())
+        watchers = [self.watchers[i] for i in numbers]
+        for row, seen in see_together(watchers, [frame.picture for frame in frames]):
+            i = numbers[row]
+            if isinstance(seen, Seen):
+                self._hand_on(i, frames[row], seen)
+            elif str(seen) != self._told[i]:
+                self._told[i] = str(seen)
+                print(f"warning: {self.sources[i].address.name}: {seen}", file=sys.stderr)
 
     def _hand_on(self, i: int, frame: LiveFrame, seen: Seen) -> None:
         source = self.sources[i]

@@ -1,22 +1,19 @@
-"""Where live results go: JSON lines, a video file, another stream."""
+"""Where live results go: JSON lines, a video file; see `push` for another stream."""
 
 import json
 import queue
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import av
 import cv2
 import numpy as np
 
 from dff.data.files.json_values import nan_to_none
-from dff.data.video.writer import VideoWriter, same_scheduling
+from dff.data.video.writer import VideoWriter
 from dff.inference.live.addresses import masked
 
 WAITING = 200
@@ -150,83 +147,6 @@ class VideoSink:
         """See `LiveSink`."""
         if self._writer is not None:
             self._writer.close()
-
-
-class PushSink:
-    """Sends a source to a server, as RTSP or RTMP; opened again where that is lost.
-
-    Args:
-        address: rtsp://... or rtmp://...
-        fps: Its rate.
-
-    Raises:
-        ValueError: It is another kind of address.
-    """
-
-    draws = True
-
-    def __init__(self, address: str, fps: float = 25.0) -> None:
-        formats = {"rtsp": "rtsp", "rtmp": "flv"}
-        scheme = address.partition("://")[0]
-        if scheme not in formats:
-            raise ValueError(f"--push {masked(address)}: wanted an rtsp:// or rtmp:// address")
-        self.address, self.fps, self.format = address, fps, formats[scheme]
-        self._container: Any = None
-        self._stream: Any = None
-        self._size = (0, 0)
-        self._started = self._retry = 0.0
-
-    def put(self, result: LiveResult) -> None:
-        """See `LiveSink`."""
-        try:
-            if self._container is None:
-                if time.monotonic() < self._retry:
-                    return
-                self._open(result.picture)
-            frame = av.VideoFrame.from_ndarray(at_size(result.picture, self._size), format="rgb24")
-            frame.pts = round((time.monotonic() - self._started) * 1000)
-            frame.time_base = Fraction(1, 1000)
-            for packet in self._stream.encode(frame):
-                self._container.mux(packet)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            words = f"warning: {masked(self.address)} takes no frames ({error}); tried again in 5 s"
-            print(words, file=sys.stderr)
-            self._drop()
-            self._retry = time.monotonic() + 5.0
-
-    def close(self) -> None:
-        """See `LiveSink`."""
-        try:
-            if self._container is not None:
-                for packet in self._stream.encode(None):
-                    self._container.mux(packet)
-        except (av.FFmpegError, OSError):
-            pass
-        self._drop()
-
-    def _open(self, picture: np.ndarray) -> None:
-        options = {"rtsp_transport": "tcp"} if self.format == "rtsp" else {}
-        self._container = av.open(
-            self.address, "w", format=self.format, options=options, timeout=5.0
-        )
-        height, width = picture.shape[:2]
-        self._size = height - height % 2, width - width % 2
-        fast = {"preset": "ultrafast", "tune": "zerolatency"}
-        self._stream = self._container.add_stream("libx264", rate=round(self.fps), options=fast)
-        self._stream.height, self._stream.width = self._size
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = Fraction(1, 1000)
-        with same_scheduling():
-            self._container.start_encoding()
-        self._started = time.monotonic()
-
-    def _drop(self) -> None:
-        container, self._container, self._stream = self._container, None, None
-        if container is not None:
-            try:
-                container.close()
-            except (av.FFmpegError, OSError):
-                pass
 
 
 def at_size(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

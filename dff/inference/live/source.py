@@ -27,13 +27,15 @@ class LiveFrame(NamedTuple):
 
     `picture`: (H, W, 3) uint8 RGB, upright. `number`: of the frames of this source that were
     decoded, from 0. `decoded`: clock (`time.monotonic`) when that was done. `place`: seconds from
-    the start of a file; None of other sources.
+    the start of a file; None of other sources. `opened`: how often the source had been opened by
+    then: frames of another number are another recording.
     """
 
     picture: np.ndarray
     number: int
     decoded: float
     place: float | None = None
+    opened: int = 1
 
 
 class LiveSource:
@@ -57,6 +59,7 @@ class LiveSource:
         self.state: State = "connecting"
         self.said = ""
         self.decoded = self.dropped = self.opened = 0
+        self._heard = 0.0  # clock when a frame came, or it was opened
         self._frames: deque[LiveFrame] = deque()
         self._changed = threading.Condition()
         self._stopped = threading.Event()
@@ -97,21 +100,30 @@ class LiveSource:
         return self.state == "ended" and not self._frames
 
     def _run(self) -> None:
-        lost = 0
-        while not self._stopped.is_set():
-            before = self.decoded
-            try:
-                self._decode()
-                said = "the source has ended"
-            except (av.FFmpegError, OSError, EOFError, ValueError) as error:
-                said = reason(error)
-            if not self.address.endless:
-                break
-            lost = 0 if self.decoded > before else lost + 1
-            pause = PAUSES[min(lost, len(PAUSES) - 1)]
-            self._tell("lost", f"{said}; it is opened again in {pause:g} s")
-            self._stopped.wait(pause)
-        self._tell("ended", "" if self._stopped.is_set() else said)
+        lost, said = 0, "it failed"
+        try:
+            while not self._stopped.is_set():
+                before = self.decoded
+                try:
+                    self._decode()
+                    said = "the source has ended"
+                except (av.FFmpegError, OSError, EOFError, ValueError) as error:
+                    said = self._why(error)
+                if not self.address.endless:
+                    break
+                lost = 0 if self.decoded > before else lost + 1
+                pause = PAUSES[min(lost, len(PAUSES) - 1)]
+                self._tell("lost", f"{said}; it is opened again in {pause:g} s")
+                self._stopped.wait(pause)
+        finally:  # whatever it was: nobody waits for more
+            self._tell("ended", "" if self._stopped.is_set() else said)
+
+    def _why(self, error: Exception) -> str:
+        """What FFmpeg says of an error; of silence, it says something else for each protocol."""
+        silent = time.monotonic() - self._heard
+        if self.address.kind == "stream" and silent > 0.9 * READING:
+            return f"nothing has come for {silent:.0f} s"
+        return reason(error)
 
     def _tell(self, state: State, said: str) -> None:
         with self._changed:
@@ -120,6 +132,7 @@ class LiveSource:
 
     def _decode(self) -> None:
         self.opened += 1
+        self._heard = time.monotonic()
         with av.open(
             self.address.source(),
             format=self.address.format,
@@ -148,7 +161,10 @@ class LiveSource:
                 self._frames.clear()
             else:
                 self._changed.wait_for(lambda: len(self._frames) < QUEUE or self._stopped.is_set())
-            self._frames.append(LiveFrame(picture, self.decoded, time.monotonic(), place))
+            self._frames.append(
+                LiveFrame(picture, self.decoded, time.monotonic(), place, self.opened)
+            )
             self.decoded += 1
             self.state, self.said = "live", ""
+            self._heard = time.monotonic()
             self._changed.notify_all()

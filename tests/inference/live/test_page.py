@@ -51,6 +51,14 @@ def test_pictures_come_as_they_change(page):
     connection.close()
 
 
+def test_a_still_picture_for_sources_beyond_the_connections_of_a_browser(page):
+    assert ask(page, "/still?source=0")[0] == 503 and ask(page, "/still?source=1")[0] == 404
+    page.show(0, np.full((48, 64, 3), 200, np.uint8))
+    status, data = ask(page, "/still?source=0")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert status == 200 and picture.shape == (48, 64, 3)
+
+
 def test_the_slider_sets_the_key_duration(page):
     assert ask(page, "/key_duration", "POST", "7")[0] == 200 and page.asked == [7]
     for wrong in ("0", "1001", "x", "-3", "7; rm"):
@@ -108,3 +116,15 @@ def test_figures_are_rates_latencies_and_key_frames():
     assert found["latency_max"] == 100.0 and found["latency_p50"] == 55.0
     assert found["fps_in"] == pytest.approx(2 * found["fps_out"], rel=0.01)
     json.dumps(found)
+
+
+def test_a_port_that_cannot_be_had_is_told_in_one_sentence(page):
+    def another(port, host="127.0.0.1"):
+        LivePage(host, port, ["a"], dict, print)
+
+    with pytest.raises(OSError, match=f"port {page.port} .Address already in use.: give another"):
+        another(page.port)
+    with pytest.raises(ValueError, match="port 80000: wanted one from 1 to 65535"):
+        another(80000)
+    with pytest.raises(OSError, match=r"no page at 192\.0\.2\.1, port 0"):
+        another(0, "192.0.2.1")

@@ -13,31 +13,13 @@ import numpy as np
 import pytest
 import torch
 from clips import write_clip
-from networks import small_model
+from sessions import Kept, result, session_of
 from stream_server import StreamServer, transport_stream
 
 from dff.inference.live import source as live_source
 from dff.inference.live.addresses import parse_address
-from dff.inference.live.session import LiveSession
-from dff.inference.live.sinks import JsonLines, LiveResult, PushSink, VideoSink
+from dff.inference.live.sinks import JsonLines, VideoSink
 from dff.inference.live.source import LiveSource
-from dff.inference.live.watcher import Watcher
-from dff.inference.model import Model
-from dff.inference.tasks.segmentation import Segmentation
-from dff.models.schedule import FixedSchedule
-
-
-class Kept:
-    draws = False
-
-    def __init__(self):
-        self.results, self.closed = [], 0
-
-    def put(self, result):
-        self.results.append(result)
-
-    def close(self):
-        self.closed += 1
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +32,6 @@ def tiny_checkpoint(tmp_path_factory):
     file = tmp_path_factory.mktemp("live") / "model.ckpt"
     torch.save(saved, file)
     return file
-
-
-def session_of(sources, sinks, duration=4):
-    model = Model(small_model().eval(), {"segmentation": Segmentation(5)})
-    watchers = [Watcher(model, FixedSchedule(duration)) for _ in sources]
-    return LiveSession(sources, watchers, model.tasks, sinks, FixedSchedule, duration)
-
-
-def result(number=0, picture=None):
-    shown = np.zeros((64, 96, 3), np.uint8) if picture is None else picture
-    return LiveResult("a", number, 1.0, number / 25, 0.01, number == 0, {"boxes": []}, shown)
 
 
 def test_two_files_at_once_and_what_is_made_of_them(tmp_path, capsys):
@@ -144,16 +115,6 @@ def test_lines_are_posted_and_a_receiver_that_is_gone_is_no_reason_to_end(capsys
     assert gone.dropped == 1 and "takes no results" in said and "secret" not in said
     with pytest.raises(ValueError, match="wanted - for standard output"):
         JsonLines("file.json")
-
-
-def test_a_server_that_takes_no_frames_is_told_once(capsys):
-    push = PushSink("rtmp://127.0.0.1:9/a")
-    for number in range(3):
-        push.put(result(number))
-    push.close()
-    assert capsys.readouterr().err.count("takes no frames") == 1
-    with pytest.raises(ValueError, match="wanted an rtsp:// or rtmp:// address"):
-        PushSink("http://a/b")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

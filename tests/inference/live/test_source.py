@@ -5,19 +5,13 @@ import time
 
 import pytest
 from clips import write_clip
+from sessions import wait_for
 from stream_server import StreamServer, transport_stream
 
 from dff.data.video.sources import VideoError
 from dff.inference.live import source as live_source
 from dff.inference.live.addresses import masked, parse_address
 from dff.inference.live.source import LiveSource
-
-
-def wait_for(condition, seconds=20.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it has not come"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -142,3 +136,18 @@ def test_what_is_no_source_is_told_in_one_sentence(word, error, said):
 def test_a_folder_is_no_source(tmp_path):
     with pytest.raises(VideoError, match="a folder"):
         parse_address(str(tmp_path))
+
+
+def test_standard_input_that_is_closed_is_told(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ValueError, match="standard input is closed"):
+        parse_address("-")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_source_ends_whatever_went_wrong(tmp_path, monkeypatch):
+    source = LiveSource(parse_address(str(write_clip(tmp_path / "a.mp4", count=2))))
+    monkeypatch.setattr(source, "_put", None)
+    source.start()
+    wait_for(lambda: source.finished)
+    assert source.said == "it failed"

@@ -8,11 +8,13 @@ import torch
 from networks import small_model
 
 from dff.data.transforms.unit_range import to_unit_range
+from dff.inference.deploy.deployment import deploy
 from dff.inference.key_frame import KeyFrame
-from dff.inference.live.watcher import Watcher
+from dff.inference.live.watcher import Seen, Watcher, see_together
 from dff.inference.model import Model
 from dff.inference.recognizer import recognize
 from dff.inference.tasks.segmentation import Segmentation
+from dff.models import build
 from dff.models.schedule import FixedSchedule
 from dff.models.schedules.adaptive import AdaptiveSchedule
 from dff.models.schedules.needs import Change
@@ -105,3 +107,76 @@ def test_another_size_begins_anew(model):
 def test_a_schedule_that_looks_at_flow_cannot_be_asked_beside(model):
     with pytest.raises(ValueError, match="leave --async_keys out"):
         Watcher(model, AdaptiveSchedule(Change(), 0.1), beside=Later())
+
+
+def same(model, turns, pictures_of, durations=(2, 3, 4, 3)):
+    """Whether features of sources together are those of each alone."""
+    model.networks.predict = lambda features, *sizes: {"segmentation": features}
+    alone, joined = ([Watcher(model, FixedSchedule(d)) for d in durations] for _ in range(2))
+    for number, turn in enumerate(turns):
+        frames = [pictures_of(i)[number] for i in turn]
+        found = dict(see_together([joined[i] for i in turn], frames))
+        for row, i in enumerate(turn):
+            one = alone[i].see(frames[row])
+            assert (found[row].is_key, found[row].age) == (one.is_key, one.age)
+            torch.testing.assert_close(
+                found[row].predictions, one.predictions, atol=1e-4, rtol=1e-4
+            )
+
+
+def test_several_sources_at_once_give_what_each_gives_alone(model):
+    """Of two sizes, at different frames of their intervals, and some not ready each time."""
+    shown, larger = pictures(12), pictures(12, (96, 128))
+    turns = [[0, 1, 2, 3], [0, 1, 2, 3], [1, 2], [0, 3], [0, 1, 2], [2], [0, 1, 2, 3], [0, 2, 3]]
+    same(model, turns, lambda i: larger if i == 3 else shown[i:])
+
+
+@pytest.mark.parametrize("flow", ["flownet_inception", "light", "dis_fast"])
+def test_each_kind_of_flow_takes_several_sources_at_once(flow, model):
+    model.networks.use_flow(build.flow_network(flow).eval())
+    same(model, [[0, 1, 2]] * 5, lambda i: pictures(8)[i:])
+
+
+@pytest.mark.parametrize("how", ["chain", "warm"])
+def test_flow_from_the_frame_before_takes_several_sources_at_once(how, model):
+    model.networks.flow_from = how
+    same(
+        model,
+        [[0, 1, 2], [0, 1, 2], [1, 2], [0, 1], [0, 1, 2], [0, 1, 2]],
+        lambda i: pictures(9)[i:],
+    )
+
+
+def test_a_deployed_model_takes_several_sources_at_once(model):
+    model.networks = deploy(model.networks)
+    same(model, [[0, 1, 2]] * 5, lambda i: pictures(8)[i:])
+
+
+def test_no_frame_waits_for_the_key_frame_of_another_source(model):
+    watchers = [Watcher(model, FixedSchedule(9)) for _ in range(3)]
+    list(see_together(watchers[1:], pictures(2)))
+    assert [i for i, _ in see_together(watchers, pictures(3))] == [1, 2, 0]
+
+
+def test_what_cannot_be_recognised_is_told_of_its_own_source(model):
+    watchers = [Watcher(model, FixedSchedule(9)) for _ in range(4)]
+    for _ in range(2):  # a flow network wants 64 pixels
+        small = [np.zeros((32, 48, 3), np.uint8)] * 2
+        found = dict(see_together(watchers, [*small, *pictures(2)]))
+    assert all("64" in str(found[i]) and isinstance(found[i], ValueError) for i in (0, 1))
+    assert isinstance(found[2], Seen) and isinstance(found[3], Seen)
+    with torch.inference_mode():
+        watchers[2]._key.features.fill_(float("nan"))
+    found = dict(see_together(watchers[2:], pictures(2)))
+    assert "NaN" in str(found[0]) and isinstance(found[1], Seen)
+
+
+def test_a_schedule_that_looks_at_flow_goes_on_alone(model):
+    watchers = [Watcher(model, AdaptiveSchedule(Change(), 0.1)), Watcher(model, FixedSchedule(3))]
+    assert [watcher.joins for watcher in watchers] == [False, True]
+    alone = Watcher(model, AdaptiveSchedule(Change(), 0.1))
+    for picture in pictures(6):
+        found = dict(see_together(watchers, [picture, picture]))
+        one = alone.see(picture)
+        assert found[0].is_key == one.is_key
+        torch.testing.assert_close(found[0].predictions, one.predictions)
