@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from dff.commands.schedules.flags import add_schedule
+from dff.data.files.addresses import is_address
 from dff.models.names import FLOW_FROM_HELP, CodecFlowName, FlowFrom, FlowName, ReadyFlowName
 
 
@@ -43,7 +44,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if any(word.partition("=")[0] == "--list" for word in parser.given):
         parser.set_defaults(inputs=[])
     else:
-        parser.add_argument("inputs", nargs="+", help="video files, folders of frames, globs")
+        parser.add_argument(
+            "inputs", nargs="+", help="video files, folders of frames, globs, addresses (s3://)"
+        )
     parser.add_argument(
         "--model",
         help="in place of a checkpoint: torchvision:NAME, transformers:NAME, or "
@@ -51,7 +54,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--weights", type=Path, help="with --model torchvision:NAME, its file")
     parser.add_argument("--random_weights", action="store_true", help="with --model")
-    parser.add_argument("--output", default="predictions", help="folder to write to")
+    parser.add_argument("--output", default="predictions", help="folder or address to write to")
     add_schedule(parser)
     parser.add_argument(
         "--flow_network",
@@ -163,6 +166,12 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
         "for all processes",
     )
     parser.add_argument(
+        "--claims",
+        metavar="FOLDER",
+        help="with --claim or --ray where --output is an address: a folder that all processes "
+        "see, for what they tell each other",
+    )
+    parser.add_argument(
         "--retry_failed",
         action="store_true",
         help="with --claim: try videos again that could not be predicted before",
@@ -193,6 +202,7 @@ def check_sharing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     for flag, goes, words in (
         ("claim_expiry", shared, "--claim or --ray"),
         ("retry_failed", shared, "--claim or --ray"),
+        ("claims", shared and is_address(args.output), "--claim or --ray and --output s3://..."),
         ("ray_actors", args.ray is not None, "--ray"),
         ("ray_cpus", args.ray is not None, "--ray"),
     ):
@@ -203,6 +213,11 @@ def check_sharing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     if not shared:
         return
     mode = "--claim" if args.claim else "--ray"
+    if is_address(args.output) and args.claims is None:
+        parser.error(
+            f"{mode} with an address as --output: no claims can be made there; give --claims "
+            "FOLDER, a folder that all processes see, or share the videos with --shard"
+        )
     if args.shard is not None:
         parser.error(f"--shard with {mode}: the whole list is shared, leave --shard out")
     if args.devices != 1 or args.num_nodes != 1:

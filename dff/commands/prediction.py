@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from dff.data.datasets.cityscapes import CLASSES
+from dff.data.files.addresses import is_address
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.frame_times import checked_fps
 from dff.data.video.sources import FOLDER_FPS, VideoInput, distinct, find_videos
 from dff.inference.cluster.claim_files import EXPIRY
 from dff.inference.cluster.ray_crew import RayCrew
+from dff.inference.cluster.remote_videos import videos_at_address
 from dff.inference.cluster.shared_work import SharedWork
 from dff.inference.cluster.video_list import find_listed, read_list, shared_names
 from dff.inference.deploy.memory import keep_memory
@@ -67,7 +69,7 @@ def predict(args: argparse.Namespace) -> int:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     if speaks:
-        print(f"{len(videos) - len(failed)} videos predicted to {args.output}")
+        print(f"{len(videos) - len(failed)} videos predicted to {run.writer.folder}")
         for reason in failed.values():
             print(reason, file=sys.stderr)
     return (LEFT_ALONE if args.shard else 1) if failed else 0
@@ -151,15 +153,16 @@ def _predict_shared(run: Prediction, args: argparse.Namespace) -> int:
     videos = find_asked(args)
     run.writer.prepare()
     named = shared_names(run.writer.folder, videos, results_of(run.writer.tasks))
-    with SharedWork(named, run.writer, args.claim_expiry or EXPIRY, args.retry_failed) as work:
+    expiry = args.claim_expiry or EXPIRY
+    with SharedWork(named, run.writer, expiry, args.retry_failed, folder=args.claims) as work:
         if args.ray:
-            crew = RayCrew(args.ray, args.ray_actors, args.ray_cpus, args.claim_expiry or EXPIRY)
+            crew = RayCrew(args.ray, args.ray_actors, args.ray_cpus, expiry)
             crew.predict(work, partial(_for_actor, args))
         else:
             run(work)
     unfinished = work.unfinished()
     done = len(videos) - len(work.failed) - len(unfinished)
-    print(f"{done} of {len(videos)} videos are predicted in {args.output}")
+    print(f"{done} of {len(videos)} videos are predicted in {run.writer.folder}")
     for reason in (*work.failed.values(), *unfinished.values()):
         print(reason, file=sys.stderr)
     if unfinished:
@@ -292,11 +295,15 @@ def find_asked(args: argparse.Namespace) -> list[VideoInput]:
     lists = [] if args.list_file is None else [args.list_file]
     if args.ray:
         lists += [name for name in args.inputs if name.endswith(".txt") and os.path.isfile(name)]
-    if not lists:
+    if not lists and not any(is_address(name) for name in args.inputs):
         return find_videos(args.inputs, fps)
     listed = find_listed((name for file in lists for name in read_list(file)), fps)
-    others = [name for name in args.inputs if name not in lists]
-    return distinct([*listed, *find_videos(others, fps)], fps) if others else listed
+    others = [video for name in args.inputs if name not in lists for video in _found(name, fps)]
+    return distinct([*listed, *others], fps) if others else listed
+
+
+def _found(name: str, fps: float) -> list[VideoInput]:
+    return videos_at_address(name, patterns=True) if is_address(name) else find_videos([name], fps)
 
 
 def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:
@@ -313,7 +320,7 @@ def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[Vi
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:
             print(f"{video.path} is written as {video.name}")
-    left = [video for video in videos if not writer.finished(video)]
+    left = writer.unfinished(videos)
     if len(left) < len(videos):
         print(f"{len(videos) - len(left)} of {len(videos)} videos are finished already")
     return left

@@ -11,6 +11,7 @@ from borders import Borders, LitBorders
 from dff.data.files.images import read_labels
 from dff.data.video.sources import find_videos, open_video
 from dff.data.video.writer import VideoWriter
+from dff.inference.results.folders import DiskFolder
 from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.writer import ResultWriter
 from dff.lit.checkpoints import load_model
@@ -99,7 +100,9 @@ def test_it_is_predicted_to_files_of_its_own(trained, trainer, tmp_path):
     torch.nn.init.constant_(module.model.heads["borders"].score.bias, 100.0)  # borders everywhere
     out = tmp_path / "out"
     (out / "a.borders").mkdir(parents=True)  # somebody's own: a video's results get another name
-    found = own_names(out, find_videos([str(tmp_path / "a.mp4")]), results_of(module.tasks))
+    found = own_names(
+        DiskFolder(out), find_videos([str(tmp_path / "a.mp4")]), results_of(module.tasks)
+    )
     writer = ResultWriter(out, module.tasks, {}, labels="none")
     data = Videos(found, FixedSchedule(2))
     trainer(callbacks=[PredictionWriter(writer)]).predict(module, data, return_predictions=False)

@@ -1,6 +1,7 @@
 """Videos as clips: a few consecutive frames, the unit of prediction."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dff.data.files.remote import local_copy
 from dff.data.samples import TimedFrame
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.motion import at_size
@@ -43,6 +45,7 @@ class Clip:
             its pixels, or None where the file does not say; None where it was not asked.
         decode_seconds: Time spent reading the frames.
         error: Why reading stopped, else None.
+        out_of_reach: Whether the error lies in the way to the video and not in the video.
     """
 
     video: VideoInput
@@ -59,6 +62,7 @@ class Clip:
     motion: Sequence[Tensor | None] | None = None
     decode_seconds: float = 0.0
     error: str | None = None
+    out_of_reach: bool = False
 
     def pinned(self) -> "Clip":
         """The same with `seen` in memory that a GPU can fetch from by itself."""
@@ -72,7 +76,8 @@ class Clips:
 
     A video that cannot be opened gives one clip without frames that says why. One that is damaged
     gives every frame before the damage, and then a clip without frames that says why. The other
-    videos follow: one bad file does not stop a long run.
+    videos follow: one bad file does not stop a long run. One at an address is copied here when it
+    is due, and the copy goes when it has been read.
 
     Args:
         videos: What to read; each is asked for when the one before it has been read.
@@ -115,10 +120,23 @@ class Clips:
             yield from self._clips(video)
 
     def _clips(self, source: VideoInput) -> Iterator[Clip]:
+        if not source.address:
+            yield from self._clips_at(source.path, source)
+            return
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(local_copy(source.address))
+            except (OSError, ValueError) as error:
+                lost = not isinstance(error, FileNotFoundError)
+                yield replace(_without_frames(source, 0, str(error)), out_of_reach=lost)
+                return
+            yield from self._clips_at(path, source)
+
+    def _clips_at(self, path: str, source: VideoInput) -> Iterator[Clip]:
         try:
-            video = source.open()
+            video = replace(source, path=path).open()
         except (VideoError, OSError) as error:
-            yield _without_frames(source, 0, str(error))
+            yield _without_frames(source, 0, str(error).replace(path, source.path))
             return
         # One clip is held back: whether it is the last shows only when the next one comes.
         held: Clip | None = None
@@ -130,7 +148,7 @@ class Clips:
                     yield held
                 held = clip
         except (VideoError, OSError) as error:
-            error_words = str(error)
+            error_words = str(error).replace(path, source.path)
         if error_words is not None:
             if held is not None:
                 yield held

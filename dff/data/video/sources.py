@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
@@ -179,12 +179,19 @@ class VideoInput:
         name: Unique among the inputs, and safe as a file name.
         frames: File names of the images in order, where `path` is a folder.
         fps: Frames per second of the images; a file has its own.
+        address: Of a file elsewhere, which is to be copied here first; `path` is how it is shown.
     """
 
     path: str
     name: str
     frames: tuple[str, ...] | None = None
     fps: float = FOLDER_FPS
+    address: str = field(default="", repr=False)
+
+    @property
+    def place(self) -> str:
+        """What no other file has."""
+        return self.path if self.address else os.path.realpath(self.path)
 
     @property
     def frame_names(self) -> list[str] | None:
@@ -229,12 +236,9 @@ def distinct(videos: Iterable[VideoInput], fps: float = FOLDER_FPS) -> list[Vide
     checked_fps(fps)
     found: dict[tuple[str, str], VideoInput] = {}
     for video in videos:
-        found.setdefault((os.path.realpath(video.path), (video.frames or "?")[0]), video)
+        found.setdefault((video.place, (video.frames or "?")[0]), video)
     taken: set[str] = set()
-    return [
-        VideoInput(video.path, _unique(video.name, taken), video.frames, float(fps))
-        for video in found.values()
-    ]
+    return [replace(v, name=_unique(v.name, taken), fps=float(fps)) for v in found.values()]
 
 
 def videos_at(path: str) -> list[VideoInput]:

@@ -5,10 +5,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
+from dff.data.files.addresses import scheme_of
 from dff.data.files.images import natural_order
 from dff.data.video.stream import VideoError, check_kind
 
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]+)://")
 _SEPARATORS = re.escape(os.sep + (os.altsep or ""))
 _ANY_DEPTH = re.compile(rf"(?<![^{_SEPARATORS}])\*\*(?:[{_SEPARATORS}]+|$)")
 
@@ -30,8 +30,8 @@ def typed_paths(given: str) -> list[str]:
         return [path]
     if os.path.islink(given):
         raise FileNotFoundError(f"'{given}' is a link that leads nowhere: give the file itself")
-    if address := _ADDRESS.match(given):
-        cure = "give its path" if address["scheme"] == "file" else "download or record it first"
+    if scheme := scheme_of(given):
+        cure = "give its path" if scheme == "file" else "download or record it first"
         raise VideoError(f"'{given}' is an address, and videos are read from files: {cure}")
     if given == "-":
         raise VideoError("'-': videos are read from files, not from standard input: give a file")

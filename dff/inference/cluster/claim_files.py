@@ -1,8 +1,6 @@
 """Claims on names by files that other machines see, kept alive by a heartbeat."""
 
 import os
-import re
-import secrets
 import socket
 import threading
 import time
@@ -11,13 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from dff.inference.results.claims import lock
+from dff.inference.results.claims import lock, make_once
 
 EXPIRY = 60.0
 """Seconds without a heartbeat after which a claim is taken over."""
 
 _BEATS = 6  # in that time: a few may be late
-_SAFE = re.compile(r"[^\w-]+")
 
 
 class ClaimLostError(ValueError):
@@ -165,55 +162,6 @@ class ClaimFiles:
             self._seen[path] = changed, self.clock()
             return False
         return self.clock() - seen[1] > self.expiry
-
-
-def make_once(path: Path, content: bytes) -> BinaryIO | None:
-    """Makes a file with its content in one step.
-
-    Args:
-        path: In a folder that is there.
-        content: Of the file.
-
-    Returns:
-        The file, open and locked where there are locks; None where it was there already.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    host = _SAFE.sub("_", socket.gethostname())
-    part = path.with_name(f".{host}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    file = part.open("w+b")
-    try:
-        lock(file)
-        file.write(content)
-        file.flush()
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            # A file server's answer may have been lost, and the question been asked twice.
-            if not os.path.samestat(part.stat(), path.stat()):
-                file.close()
-                return None
-        except OSError:  # a file system without links
-            file.close()
-            return _make_in_two_steps(path, content)
-        return file
-    except FileNotFoundError:  # what was there already has gone again
-        file.close()
-        return None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _make_in_two_steps(path: Path, content: bytes) -> BinaryIO | None:
-    try:
-        file = path.open("x+b")
-    except FileExistsError:
-        return None
-    lock(file)
-    file.write(content)
-    file.flush()
-    return file
 
 
 def _machine() -> str:

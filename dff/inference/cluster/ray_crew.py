@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from dff.data.video.sources import VideoInput
@@ -90,7 +91,7 @@ class RayCrew:
             signal.signal(signal.SIGTERM, asked_to_end)  # Ray has one of its own
         done, failed = 0, 0
         try:
-            for row in self._rows(videos, make):
+            for row in self._rows(videos, make, work.folder):
                 if row["failure"]:
                     failed += 1
                     work.writer.failed[row["name"]] = row["failure"]
@@ -129,7 +130,9 @@ class RayCrew:
             ) from error
         return True
 
-    def _rows(self, videos: Sequence[VideoInput], make: Callable[[], Run]) -> Iterator[dict]:
+    def _rows(
+        self, videos: Sequence[VideoInput], make: Callable[[], Run], claims: Path
+    ) -> Iterator[dict]:
         import ray
 
         context = ray.data.DataContext.get_current()
@@ -143,7 +146,7 @@ class RayCrew:
         items = [{"video": json.dumps(dataclasses.asdict(video))} for video in videos]
         rows = ray.data.from_items(items, override_num_blocks=min(len(items), _BLOCKS)).map_batches(
             _Actor,
-            fn_constructor_args=(make, self.expiry, os.getcwd()),
+            fn_constructor_args=(make, self.expiry, os.getcwd(), str(claims)),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(
                 min_size=min(least, len(items)),
@@ -169,10 +172,10 @@ class RayCrew:
 class _Actor:
     """Predicts the videos that Ray gives it; the model is made once."""
 
-    def __init__(self, make: Callable[[], Run], expiry: float, folder: str) -> None:
+    def __init__(self, make: Callable[[], Run], expiry: float, folder: str, claims: str) -> None:
         if os.path.isdir(folder):
             os.chdir(folder)  # relative names mean there what they mean to who asked
-        self.run, self.expiry = make(), expiry
+        self.run, self.expiry, self.claims = make(), expiry, claims
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         names, failures = [], []
@@ -182,7 +185,9 @@ class _Actor:
             video = VideoInput(**values, frames=None if frames is None else tuple(frames))
             names.append(video.name)
             try:
-                with SharedWork([video], self.run.writer, self.expiry, speaks=False) as work:
+                with SharedWork(
+                    [video], self.run.writer, self.expiry, speaks=False, folder=self.claims
+                ) as work:
                     self.run(work)
                 failures.append({**work.unfinished(), **work.failed}.get(video.name, ""))
             except (OSError, ValueError) as error:

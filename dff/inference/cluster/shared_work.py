@@ -13,7 +13,7 @@ from dff.data.video.sources import VideoInput
 from dff.inference.cluster.claim_files import EXPIRY, ClaimFiles, ClaimLostError
 from dff.inference.cluster.failures import FAILED, FailureRecords
 from dff.inference.cluster.progress import Progress
-from dff.inference.cluster.video_list import FOLDER
+from dff.inference.results.folders import SHARED
 from dff.inference.results.writer import ResultWriter
 
 ATTEMPTS = 3
@@ -40,6 +40,7 @@ class SharedWork:
         expiry: Seconds of silence after which the claim of another process is taken over.
         retry: Try again what could not be predicted before.
         speaks: Say from time to time how far all processes are.
+        folder: Which all of them see, for the claims; in that of the results if None.
 
     Attributes:
         failed: Name of a video -> why it could not be predicted, of all processes.
@@ -52,9 +53,10 @@ class SharedWork:
         expiry: float = EXPIRY,
         retry: bool = False,
         speaks: bool = True,
+        folder: str | Path | None = None,
     ) -> None:
         self.videos, self.writer, self.speaks = videos, writer, speaks
-        self.folder = writer.folder / FOLDER
+        self.folder = writer.folder.work / SHARED if folder is None else Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.claims = ClaimFiles(self.folder, expiry)
         self.records = FailureRecords(self.folder, writer.settings)
@@ -67,10 +69,11 @@ class SharedWork:
         if retry:
             for video in videos:
                 self.records.forget(video)
+        reported = writer.folder.stamps()
         for video in videos:
-            self._is_settled(video)
+            self._is_settled(video, video.name in reported)
         self._open = [video.name for video in videos if video.name not in self._settled]
-        self._earlier = self._changes()
+        self._earlier = self._changes() if speaks else {}
         self.progress = Progress(len(self._open), len(videos), len(self.failed))
         writer.claims = self
 
@@ -182,24 +185,26 @@ class SharedWork:
     def _tell(self) -> None:
         """Says how far all processes are, where it is time for that."""
         if self.speaks and self.progress.due():
-            new = self._changes().items() - self._earlier.items()
+            try:
+                new = self._changes().items() - self._earlier.items()
+            except OSError:  # a network that is down for a moment: the next line says it
+                return
             names = {name for name, _ in new}
             failed = sum(f"{name}{FAILED}" in names for name in self._open)
             done = sum(f"{name}.json" in names for name in self._open)
             parts = sum({f"{name}{FAILED}", f"{name}.json"} <= names for name in self._open)
             self.progress.tell(done - parts, failed)
 
-    def _changes(self) -> dict[str, int]:
-        """File of a report or a record -> when it changed, of the videos that were not done."""
+    def _changes(self) -> dict[str, object]:
+        """File of a report or a record -> its stamp, of the videos that were not done."""
         wanted = {f"{name}{suffix}" for name in self._open for suffix in (".json", FAILED)}
-        found = {}
-        for folder in (self.writer.folder, self.folder):
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name in wanted:
-                        with suppress(OSError):  # it has gone
-                            found[entry.name] = entry.stat().st_mtime_ns
-        return found
+        found = {f"{name}.json": stamp for name, stamp in self.writer.folder.stamps().items()}
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name in wanted:
+                    with suppress(OSError):  # it has gone
+                        found[entry.name] = entry.stat().st_mtime_ns
+        return {file: stamp for file, stamp in found.items() if file in wanted}
 
     def _take(self, video: VideoInput) -> bool:
         attempt = self.claims.take(video.name)
@@ -217,13 +222,13 @@ class SharedWork:
             return False
         return True
 
-    def _is_settled(self, video: VideoInput) -> bool:
+    def _is_settled(self, video: VideoInput, reported: bool = True) -> bool:
         if video.name in self._settled:
             return True
         reason = self.records.reason(video)
         if reason is not None:
             self.failed[video.name] = reason
-        elif not self.writer.finished(video):
+        elif not reported or not self.writer.finished(video):
             return False
         self._settled.add(video.name)
         return True

@@ -5,14 +5,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from dff.data.files.addresses import is_address, shown
 from dff.data.video.sources import FOLDER_FPS, VideoError, VideoInput, distinct, videos_at
-from dff.inference.cluster.claim_files import make_once
+from dff.inference.cluster.remote_videos import videos_at_address
+from dff.inference.results.folders import SHARED, ResultFolder
 from dff.inference.results.result_files import RESULTS, own_names
-
-FOLDER = ".claims"
-"""In the output folder: what processes that share a list tell each other."""
 
 
 def read_list(file: str | os.PathLike) -> list[str]:
@@ -42,8 +41,8 @@ def read_list(file: str | os.PathLike) -> list[str]:
 def find_listed(paths: Iterable[str], fps: float = FOLDER_FPS) -> list[VideoInput]:
     """The videos of a list in its order: files, folders of frames, and those in folders of videos.
 
-    A name at which there is no video is given as well: opening it says why, and the others of a
-    long list are not held up.
+    They may be at addresses. A name at which there is no video is given as well: opening it says
+    why, and the others of a long list are not held up.
 
     Args:
         paths: Of `read_list`.
@@ -57,6 +56,9 @@ def find_listed(paths: Iterable[str], fps: float = FOLDER_FPS) -> list[VideoInpu
 
 def _listed(paths: Iterable[str]) -> Iterator[VideoInput]:
     for path in paths:
+        if is_address(path):
+            yield from _at_address(path)
+            continue
         try:
             yield from videos_at(path)
         except OSError:
@@ -65,8 +67,15 @@ def _listed(paths: Iterable[str]) -> Iterator[VideoInput]:
             yield VideoInput(path, Path(path).stem, frames=())
 
 
+def _at_address(address: str) -> Iterator[VideoInput]:
+    try:
+        yield from videos_at_address(address)
+    except FileNotFoundError:
+        yield VideoInput(shown(address), PurePosixPath(address).stem, address=address)
+
+
 def shared_names(
-    folder: Path, videos: Sequence[VideoInput], results: Sequence[str] = RESULTS
+    folder: ResultFolder, videos: Sequence[VideoInput], results: Sequence[str] = RESULTS
 ) -> list[VideoInput]:
     """`own_names` for processes that share an output folder: the first of them decides for all.
 
@@ -83,17 +92,16 @@ def shared_names(
     digest = hashlib.sha256()
     for video in videos:
         frame = video.frames[0] if video.frames else ""
-        digest.update(os.fsencode(f"{os.path.realpath(video.path)}\0{frame}\0"))
-    claims = folder / FOLDER
-    claims.mkdir(exist_ok=True)
-    file = claims / f"{digest.hexdigest()[:16]}.names"
-    if not file.exists():
-        names = [video.name for video in own_names(folder, videos, results)]
-        made = make_once(file, json.dumps(names).encode())
-        if made is not None:
-            made.close()
+        digest.update(os.fsencode(f"{video.place}\0{frame}\0"))
+    file = f"{digest.hexdigest()[:16]}.names"
+    content = folder.once(
+        file,
+        lambda: json.dumps([video.name for video in own_names(folder, videos, results)]).encode(),
+    )
     try:
-        names = json.loads(file.read_bytes())
+        names = json.loads(content)
         return [replace(video, name=name) for video, name in zip(videos, names, strict=True)]
     except ValueError as error:  # it is made in one step where the file system can do that
-        raise ValueError(f"{file} is being written, or damaged: start this one again") from error
+        raise ValueError(
+            f"{folder}/{SHARED}/{file} is being written, or damaged: start this one again"
+        ) from error

@@ -5,8 +5,9 @@ import re
 import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from dff.data.files.addresses import masked
 from dff.data.video.stream import check_file
 
 Kind = Literal["camera", "stream", "file", "stdin"]
@@ -78,14 +79,6 @@ def parse_address(word: str) -> Address:
         return Address("stream", masked(word), word, None, _options(parts.scheme.lower()))
     check_file(word)
     return Address("file", os.path.basename(word), f"file:{os.path.abspath(word)}")
-
-
-def masked(address: str) -> str:
-    """An address without its user, password and query, for messages and pages."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")
-    netloc = f"{host[0].partition(':')[0]}:***@{host[2]}" if host[1] else parts.netloc
-    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))
 
 
 def _options(scheme: str) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """Names in a folder that one process takes, while others write there too."""
 
 import os
+import re
+import secrets
 import shutil
+import socket
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -9,6 +12,8 @@ try:
     import fcntl
 except ImportError:  # Windows: nothing keeps two processes apart there
     fcntl = None  # type: ignore[assignment]
+
+_UNSAFE = re.compile(r"[^\w-]+")
 
 
 class Claims(Protocol):
@@ -131,3 +136,57 @@ def lock(file: BinaryIO) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def make_once(path: Path, content: bytes) -> BinaryIO | None:
+    """Makes a file with its content in one step.
+
+    Args:
+        path: In a folder that is there.
+        content: Of the file.
+
+    Returns:
+        The file, open and locked where there are locks; None where it was there already.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = path.with_name(own_part())
+    file = part.open("w+b")
+    try:
+        lock(file)
+        file.write(content)
+        file.flush()
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            # A file server's answer may have been lost, and the question been asked twice.
+            if not os.path.samestat(part.stat(), path.stat()):
+                file.close()
+                return None
+        except OSError:  # a file system without links
+            file.close()
+            return _make_in_two_steps(path, content)
+        return file
+    except FileNotFoundError:  # what was there already has gone again
+        file.close()
+        return None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def own_part() -> str:
+    """The name of a file that no other process uses."""
+    host = _UNSAFE.sub("_", socket.gethostname())
+    return f".{host}.{os.getpid()}.{secrets.token_hex(4)}.part"
+
+
+def _make_in_two_steps(path: Path, content: bytes) -> BinaryIO | None:
+    try:
+        file = path.open("x+b")
+    except FileExistsError:
+        return None
+    lock(file)
+    file.write(content)
+    file.flush()
+    return file

@@ -1,15 +1,14 @@
 """Which results in a folder are of which video; no other file is ever replaced or removed."""
 
 import dataclasses
-import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dff.data.files.remote import version_of
 from dff.data.video.sources import FOLDER_FPS, VideoInput
 from dff.inference.results.detection_files import SUFFIXES
+from dff.inference.results.folders import ResultFolder
 from dff.models.contracts import Task
 
 RESULTS = (".json", ".mp4", *SUFFIXES, "")
@@ -25,6 +24,8 @@ def results_of(tasks: Mapping[str, Task]) -> tuple[str, ...]:
 
 def source_of(video: VideoInput) -> dict[str, Any]:
     """What tells a video from another one, and from itself with other content."""
+    if video.address:
+        return _remote_source(video)
     files = [video.path]
     if video.frames is not None:
         files = [os.path.join(video.path, frame) for frame in video.frames]
@@ -44,8 +45,16 @@ def source_of(video: VideoInput) -> dict[str, Any]:
     return source
 
 
+def _remote_source(video: VideoInput) -> dict[str, Any]:
+    try:
+        size, version = version_of(video.address)
+    except (OSError, ValueError):  # likewise
+        size, version = 0, ""
+    return {"path": video.path, "first_frame": None, "bytes": size, "modified": version}
+
+
 def own_names(
-    folder: Path, videos: Sequence[VideoInput], results: Sequence[str] = RESULTS
+    folder: ResultFolder, videos: Sequence[VideoInput], results: Sequence[str] = RESULTS
 ) -> list[VideoInput]:
     """Gives each video the name of its earlier results, else one that is free in the folder.
 
@@ -56,7 +65,7 @@ def own_names(
     """
     words = {word for result in results for word in result.split(".") if word}
     known = {}
-    for earlier, report in _reports(folder):
+    for earlier, report in folder.reports():
         known[report["source"]["path"], report["source"]["first_frame"]] = earlier
     taken: set[str] = set()
     earlier_names = set(known.values())  # there may be a hundred thousand
@@ -68,9 +77,7 @@ def own_names(
             # `a.boxes` with its report would have the name of the boxes of `a`
             base = f"{stem}_{end}" if dot and end in words else video.name
             name, count = base, 1
-            while (
-                name.casefold() in taken or name in earlier_names or _exists(folder, name, results)
-            ):
+            while name.casefold() in taken or name in earlier_names or folder.holds(name, results):
                 count += 1
                 name = f"{base}_{count}"
         taken.add(name.casefold())
@@ -78,52 +85,5 @@ def own_names(
     return named
 
 
-def remove_results(folder: Path, name: str, results: Sequence[str] = RESULTS) -> None:
-    """Removes the results of a video, its report first."""
-    for suffix in results:
-        path = folder / f"{name}{suffix}"
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def read_report(folder: Path, name: str) -> dict[str, Any] | None:
-    """The report of a finished video; None where there is none."""
-    return _read(folder / f"{name}.json")
-
-
-def report_part(folder: Path, name: str) -> Path:
-    """The report's file until the video is finished."""
-    return folder / f".{name}.json.part"
-
-
-def _reports(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and reports of all videos whose results are in a folder, or were begun to be put there.
-
-    Those that were begun say whose the rest is, should the process have been killed in between.
-    """
-    for pattern, before, after in ((".*.json.part", 1, 10), ("*.json", 0, 5)):
-        for file in folder.glob(pattern):
-            if file.name.endswith((".boxes.json", ".boxes.json.part")):  # they may be large
-                continue
-            report = _read(file)
-            if report is not None:
-                yield file.name[before:-after], report
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        report = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(report, dict) and isinstance(report.get("source"), dict)
-    return report if ours and {"path", "first_frame"} <= report["source"].keys() else None
-
-
 def _where(video: VideoInput) -> tuple[str, str | None]:
-    return os.path.realpath(video.path), video.frames[0] if video.frames else None
-
-
-def _exists(folder: Path, name: str, results: Sequence[str]) -> bool:
-    return any(os.path.lexists(folder / f"{name}{suffix}") for suffix in results)
+    return video.place, video.frames[0] if video.frames else None

@@ -1,7 +1,6 @@
 """The results of one video while it is predicted, given their names when they are complete."""
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -13,21 +12,21 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dff.data.files.whole_files import write_whole
 from dff.data.video.clips import Clip
 from dff.data.video.writer import VideoWriter
 from dff.inference.engine import Result
 from dff.inference.results.claims import Claims
 from dff.inference.results.drawing import draw_predictions, mark_key_frames
+from dff.inference.results.folders import ResultFolder
 from dff.inference.results.label_pictures import LabelIds
-from dff.inference.results.result_files import remove_results, report_part, results_of, source_of
+from dff.inference.results.result_files import results_of, source_of
 from dff.models.contracts import ResultFiles, Task
 
 
 class Output(Protocol):
     """Where results go and which ones, as `ResultWriter` has them."""
 
-    folder: Path
+    folder: ResultFolder
     claims: Claims
     tasks: Mapping[str, Task]
     settings: dict[str, Any]
@@ -82,7 +81,7 @@ class VideoResults:
         self.source = source_of(self.video)
         self.overlay: VideoWriter | None = None
         self.files: dict[str, ResultFiles] | None = None  # of each head that has some
-        self.aborted = self.replacing = self.ended = False
+        self.aborted = self.ended = False
         self.times, self.end = array("d"), 0.0  # 8 bytes for a frame
         self.key_frames = 0
         self.seconds = dict.fromkeys(SECONDS, 0.0)
@@ -143,23 +142,14 @@ class VideoResults:
         if self.aborted or self.part is None:
             return
         self.ended = True
-        folder, begun = self.output.folder, self.part
+        begun = self.part
         if self.overlay is not None:
             self.overlay.close(self.end)
         for files in (self.files or {}).values():
             files.close()
         self.output.claims.check(self.name)
-        part = report_part(folder, self.name)
-        write_whole(part, self._report(error))
-        # All is on the disk now. From here on what has this name is known to be ours, and results
-        # of other settings go.
-        self.replacing = True
-        results = results_of(self.output.tasks)
-        remove_results(folder, self.name, results)
-        for suffix in results:
-            if (begun / f"{self.name}{suffix}").exists():
-                os.replace(begun / f"{self.name}{suffix}", folder / f"{self.name}{suffix}")
-        os.replace(part, folder / f"{self.name}.json")
+        results, report = results_of(self.output.tasks), self._report(error)
+        self.output.folder.publish(begun, self.name, results, report)
         shutil.rmtree(begun, ignore_errors=True)
         self.bar.total = len(self.times)  # fewer may be there than seemed to be
         self.bar.close()
@@ -194,8 +184,3 @@ class VideoResults:
         for files in (self.files or {}).values():
             files.abort()
         shutil.rmtree(self.part, ignore_errors=True)
-        if self.replacing:
-            with suppress(OSError):
-                remove_results(self.output.folder, self.name, results_of(self.output.tasks))
-            with suppress(OSError):
-                report_part(self.output.folder, self.name).unlink(missing_ok=True)

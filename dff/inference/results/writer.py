@@ -1,8 +1,7 @@
 """Results to disk while predicting: overlay video, label pictures, boxes and timings."""
 
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,10 @@ from dff.data.video.sources import VideoInput
 from dff.inference.background import Background
 from dff.inference.engine import Result
 from dff.inference.results.claims import Claims, NameLocks
+from dff.inference.results.folders import ResultFolder
 from dff.inference.results.label_pictures import LabelIds
-from dff.inference.results.result_files import read_report, source_of
+from dff.inference.results.remote_folder import result_folder
+from dff.inference.results.result_files import source_of
 from dff.inference.results.video_results import VideoResults
 from dff.models.contracts import Task
 
@@ -32,7 +33,7 @@ class ResultWriter:
     ones.
 
     Args:
-        folder: Where to write.
+        folder: Where to write: a folder, or an address of fsspec.
         tasks: Of the model.
         settings: What the results depend on (checkpoint, key duration, ...); stored in NAME.json,
             and a finished video with other settings is predicted again.
@@ -56,12 +57,13 @@ class ResultWriter:
         threshold: float = 0.5,
         claims: Claims | None = None,
     ) -> None:
-        self.folder, self.tasks, self.threshold = Path(folder), tasks, threshold
+        self.folder: ResultFolder = result_folder(folder)
+        self.tasks, self.threshold = tasks, threshold
         self.settings = {
             **settings, "overlay": draw_overlay, "labels": labels, "threshold": threshold,
         }  # fmt: skip
         self.draw_overlay, self.labels = draw_overlay, labels
-        self.claims: Claims = NameLocks(self.folder) if claims is None else claims
+        self.claims: Claims = NameLocks(self.folder.work) if claims is None else claims
         self.failed: dict[str, str] = {}
         self._damaged: set[str] = set()  # of those, where the fault lies in the video itself
         self._open: VideoResults | None = None  # of which something is still to write
@@ -70,26 +72,23 @@ class ResultWriter:
 
     def finished(self, video: VideoInput) -> bool:
         """Whether a video has been predicted with these settings; its name is of `own_names`."""
-        report = read_report(self.folder, video.name)
+        report = self.folder.report(video.name)
         if report is None or "error" in report:
             return False
         return report["source"] == source_of(video) and report.get("settings") == self.settings
+
+    def unfinished(self, videos: Sequence[VideoInput]) -> list[VideoInput]:
+        """Those of some videos that are still to predict."""
+        reported = self.folder.stamps()
+        return [v for v in videos if v.name not in reported or not self.finished(v)]
 
     def prepare(self) -> None:
         """Fails now, not after an hour, where nothing can be written.
 
         Raises:
-            PermissionError: The folder cannot be made or written to.
+            OSError: The folder cannot be made or written to.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.folder, os.W_OK):
-                raise PermissionError
-        except OSError as error:
-            raise PermissionError(
-                f"cannot write to {self.folder}: choose another folder with --output, "
-                "or ask for the right to write there"
-            ) from error
+        self.folder.prepare()
 
     def put(self, result: Result) -> None:
         """Hands one result to the writing thread, and waits while too many are not written."""
@@ -129,7 +128,8 @@ class ResultWriter:
         video = self._open
         try:
             if result.error is not None:
-                self._damaged.add(video.name)
+                if not result.clip.out_of_reach:
+                    self._damaged.add(video.name)
                 self._end_early(video, result.error)
             else:
                 video.write(result)
@@ -155,7 +155,7 @@ class ResultWriter:
 
     def _end_early(self, video: VideoResults, reason: str) -> None:
         """Keeps what came before the damage, but for earlier results that are whole."""
-        whole = read_report(self.folder, video.name)
+        whole = self.folder.report(video.name)
         if not video.times or video.aborted or (whole is not None and "error" not in whole):
             self._fail(video, reason)
         elif not video.ended:

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from dff.inference.cluster import claim_files
-from dff.inference.cluster.claim_files import ClaimFiles, ClaimLostError, make_once
+from dff.inference.cluster.claim_files import ClaimFiles, ClaimLostError
+from dff.inference.results.claims import make_once
 
 
 class Clock:

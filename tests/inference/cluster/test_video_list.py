@@ -9,6 +9,7 @@ import pytest
 from dff.data.files.images import write_png
 from dff.data.video.sources import VideoInput
 from dff.inference.cluster.video_list import find_listed, read_list, shared_names
+from dff.inference.results.folders import DiskFolder
 
 
 def test_lines_are_names(tmp_path):
@@ -65,11 +66,11 @@ def test_a_name_without_a_video_holds_up_no_other(tmp_path, monkeypatch):
 
 def test_the_first_process_decides_on_names_for_all(tmp_path):
     videos = [VideoInput(f"{folder}/a.mp4", name) for folder, name in (("x", "a"), ("y", "a_2"))]
-    first = shared_names(tmp_path, videos)
+    first = shared_names(DiskFolder(tmp_path), videos)
     assert [video.name for video in first] == ["a", "a_2"]
     # The first one is at work: an overlay has its name, and a report is yet to come.
     (tmp_path / "a.mp4").write_bytes(b"")
-    assert shared_names(tmp_path, videos) == first
+    assert shared_names(DiskFolder(tmp_path), videos) == first
     # Other videos are another list, for which that name is taken.
-    (other,) = shared_names(tmp_path, [VideoInput("z/a.mp4", "a")])
+    (other,) = shared_names(DiskFolder(tmp_path), [VideoInput("z/a.mp4", "a")])
     assert other.name == "a_2"

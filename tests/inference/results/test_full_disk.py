@@ -121,8 +121,8 @@ FAULTS = [
     ("os.replace", errno.EIO),
     ("os.replace", errno.EROFS),
     ("dff.inference.results.video_results.VideoWriter", errno.ENOSPC),
-    ("dff.inference.results.video_results.write_whole", errno.ENOSPC),
-    ("dff.inference.results.video_results.remove_results", errno.EIO),
+    ("dff.inference.results.folders.write_whole", errno.ENOSPC),
+    ("dff.inference.results.folders.remove_results", errno.EIO),
 ]
 
 

@@ -20,6 +20,7 @@ from dff.inference.engine import Engine, predict_videos, read_clips
 from dff.inference.recognizer import stream
 from dff.inference.results.claims import claim, release
 from dff.inference.results.drawing import colour_labels, overlay
+from dff.inference.results.folders import DiskFolder
 from dff.inference.results.result_files import own_names, source_of
 from dff.inference.results.video_results import SECONDS
 from dff.inference.results.writer import ResultWriter
@@ -224,7 +225,7 @@ def test_a_process_killed_while_it_renamed_knows_its_results_again(model, videos
 def test_no_name_is_that_of_another_videos_result(model, videos, tmp_path):
     shutil.copy(videos / "a.mp4", videos / "a.boxes.mp4")
     shutil.copy(videos / "a.mp4", videos / "a.json.avi")
-    found = own_names(tmp_path / "out", find_videos([str(videos / "a*")]))
+    found = own_names(DiskFolder(tmp_path / "out"), find_videos([str(videos / "a*")]))
     assert sorted(video.name for video in found) == ["a", "a_boxes", "a_json"]
 
 
