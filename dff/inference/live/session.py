@@ -14,7 +14,6 @@ from dff.inference.live.server import LivePage
 from dff.inference.live.sinks import LiveResult, LiveSink, with_words
 from dff.inference.live.source import LiveFrame, LiveSource
 from dff.inference.live.watcher import Seen, Watcher, see_together
-from dff.inference.recognizer import CPU_BATCH
 from dff.inference.results.drawing import draw_predictions, mark_key_frames
 from dff.models.contracts import Task
 from dff.models.schedule import Schedule
@@ -28,8 +27,8 @@ STILL = 1.0
 class LiveSession:
     """Takes the newest frame of each source, and hands its results to all sinks.
 
-    Frames of several sources that are ready at once go through the model together; no source waits
-    for another one's frames.
+    On a GPU, frames of several sources that are ready at once go through the model together; no
+    source waits for another one's frames.
 
     Args:
         sources: Started by `run`.
@@ -39,6 +38,9 @@ class LiveSession:
         make_schedule: Key duration -> schedule, for a slider.
         key_duration: At the beginning.
         threshold: Results with a lower score are not drawn.
+
+    Attributes:
+        at_once: Most frames that go through the model together.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class LiveSession:
         self.sinks, self.make_schedule = [list(own) for own in sinks], make_schedule
         self.key_duration, self.threshold = key_duration, threshold
         self.figures_of = [Figures() for _ in self.sources]
+        # a CPU takes as long for two at once as for one after the other, and both wait for that
+        self.at_once = 1 if watchers[0].model.device.type == "cpu" else len(sources)
         self.page: LivePage | None = None
         self.ended = threading.Event()
         self._pictures: list[np.ndarray | None] = [None] * len(self.sources)
@@ -114,12 +118,10 @@ class LiveSession:
 
     def _round(self, some: Sequence[int]) -> bool:
         """Recognises a frame of each of some sources, where it is ready; whether one was."""
-        on_cpu = self.watchers[0].model.device.type == "cpu"
-        most = CPU_BATCH if on_cpu else len(some)
         waiting, found = list(some), False
         while waiting:
             taken: dict[int, LiveFrame] = {}
-            while waiting and len(taken) < most:
+            while waiting and len(taken) < self.at_once:
                 frame = self._take(i := waiting.pop(0))
                 if frame is not None:
                     taken[i] = frame

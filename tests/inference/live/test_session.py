@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import av
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from clips import write_clip
-from sessions import Kept, result, session_of
+from sessions import Kept, result, session_of, wait_for
 from stream_server import StreamServer, transport_stream
 
 from dff.inference.live import source as live_source
@@ -34,12 +33,15 @@ def tiny_checkpoint(tmp_path_factory):
     return file
 
 
-def test_two_files_at_once_and_what_is_made_of_them(tmp_path, capsys):
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_two_files_at_once_and_what_is_made_of_them(at_once, tmp_path, capsys):
     files = [write_clip(tmp_path / f"{n}.mp4", count=9) for n in "ab"]
     sources = [LiveSource(parse_address(str(f)), "all") for f in files]
     kept = [Kept(), Kept()]
     sinks = [[kept[0], JsonLines("-"), VideoSink(tmp_path / "out.mp4")], [kept[1]]]
     session = session_of(sources, sinks)
+    assert session.at_once == 1  # on a CPU
+    session.at_once = at_once
     session.run()
     for own in kept:
         assert [r.number for r in own.results] == list(range(9)) and own.closed == 1
@@ -66,10 +68,12 @@ def test_a_source_that_comes_back_begins_with_a_key_frame_and_costs_the_other_no
         ]
         kept = [Kept(), Kept()]
         session = session_of(sources, [[kept[0]], [kept[1]]], duration=1000)
-        ender = threading.Thread(target=lambda: (time.sleep(3), session.ended.set()))
-        ender.start()
-        session.run()
-        ender.join()
+        thread = threading.Thread(target=session.run, daemon=True)
+        thread.start()
+        keys = kept[0].results
+        wait_for(lambda: len(kept[1].results) == 30 and sum(r.is_key for r in keys) >= 2)
+        session.ended.set()
+        thread.join(20)
     finally:
         server.close()
     assert len(kept[1].results) == 30 and sum(r.is_key for r in kept[1].results) == 1
