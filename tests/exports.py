@@ -3,7 +3,7 @@
 import torch
 from networks import SIZE, small_model
 
-from dff.inference.export.check import moving_frames
+from dff.inference.export.comparison.frames import moving_frames
 from dff.inference.model import read_model
 
 SETTINGS = {

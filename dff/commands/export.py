@@ -28,13 +28,15 @@ def main(arguments: list[str] | None = None) -> None:
         steps=args.steps,
         precision=args.precision,
         warp=args.warp,
+        suppression=args.suppression,
         tolerance=args.tolerance,
+        video=args.video,
     )
     export(model, tasks, settings, args.output, wish, lambda words: print(words, flush=True))
     for file in sorted(args.output.glob(f"*.{args.format}*")):
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if args.speed:
-        from dff.inference.export.speed import compare_speed
+        from dff.inference.export.comparison.speed import compare_speed
 
         for times in compare_speed(model, args.output, args.format, wish.size):
             print(times, flush=True)
@@ -83,6 +85,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="how features are sampled: by GridSample, or by Gather, which every runtime knows",
     )
     parser.add_argument(
+        "--suppression",
+        choices=["outside", "inside"],
+        default="outside",
+        help="of a detector: outside, the graphs give maps; inside, they give the final boxes",
+    )
+    parser.add_argument(
         "--flow_network", choices=["light"], help="in place of the model's flow network"
     )
     parser.add_argument("--flow_from", choices=get_args(FlowFrom), help=FLOW_FROM_HELP)
@@ -91,6 +99,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         type=float,
         help="of the largest value, by which an output may differ from the model's own (0.001 in "
         "fp32)",
+    )
+    parser.add_argument(
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="video or folder of frames that the export is compared with the model on, beside "
+        "random frames; drawn streets if left out",
     )
     parser.add_argument(
         "--speed", action="store_true", help="measure the export beside the model in PyTorch"

@@ -5,7 +5,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -53,12 +53,13 @@ def predict(args: argparse.Namespace) -> int:
         1 where a video could not be predicted, `LEFT_ALONE` where the videos are shared.
     """
     keep_memory()
+    videos = find_asked(args)  # before the model, whose export may take minutes
     run = Prediction(args)
     before = None if run.trainer else signal.signal(signal.SIGTERM, _end)
     try:
         if args.claim or args.ray:
-            return _predict_shared(run, args)
-        videos = videos_to_predict(args, run.writer)
+            return _predict_shared(run, args, videos)
+        videos = videos_to_predict(args, run.writer, videos)
         if not videos:
             return 0
         failed, speaks = run.trainer(videos, run.writer) if run.trainer else (run(videos), True)
@@ -112,10 +113,9 @@ class Prediction:
             tasks: Mapping[str, Task] = self.trainer.module.tasks
         elif device is not None:
             self.model = (
-                load_per_frame_model(args, device)
-                if args.model
-                else load_trained(args, device, self.schedule)
+                load_per_frame_model(args, device) if args.model else load_trained(args, device)
             )
+            self.engine = self.model.engine(self.schedule)
             tasks = self.model.tasks
         if args.seq_nms:
             link_detections(tasks)
@@ -132,7 +132,7 @@ class Prediction:
             videos, self.schedule, self.resizing, device=self.model.device, motion=from_file
         )
         watch = RateWatch(self.writer, self.args.frames_per_second or 0.0)
-        predict_videos(self.model.engine(self.schedule), clips, watch)
+        predict_videos(self.engine, clips, watch)
         for sentence in watch.told:
             print(f"warning: {sentence}", file=sys.stderr)
         return self.writer.failed
@@ -149,8 +149,7 @@ def _trainer(args: argparse.Namespace, schedule: Schedule) -> "TrainerPrediction
     return TrainerPrediction(args, schedule)
 
 
-def _predict_shared(run: Prediction, args: argparse.Namespace) -> int:
-    videos = find_asked(args)
+def _predict_shared(run: Prediction, args: argparse.Namespace, videos: Sequence[VideoInput]) -> int:
     run.writer.prepare()
     named = shared_names(run.writer.folder, videos, results_of(run.writer.tasks))
     expiry = args.claim_expiry or EXPIRY
@@ -170,7 +169,7 @@ def _predict_shared(run: Prediction, args: argparse.Namespace) -> int:
     return LEFT_ALONE if work.failed else 0
 
 
-def load_trained(args: argparse.Namespace, device: torch.device, schedule: Schedule) -> Model:
+def load_trained(args: argparse.Namespace, device: torch.device) -> Model:
     """The model of a checkpoint, or of an export."""
     if args.runtime != "torch":
         return load_exported(
@@ -178,7 +177,6 @@ def load_trained(args: argparse.Namespace, device: torch.device, schedule: Sched
             args.runtime,
             flow_network=args.flow_network,
             flow_from=args.flow_from,
-            wants=schedule.wants,
         )
     return load(
         args.checkpoint,
@@ -306,9 +304,10 @@ def _found(name: str, fps: float) -> list[VideoInput]:
     return videos_at_address(name, patterns=True) if is_address(name) else find_videos([name], fps)
 
 
-def videos_to_predict(args: argparse.Namespace, writer: ResultWriter) -> list[VideoInput]:
+def videos_to_predict(
+    args: argparse.Namespace, writer: ResultWriter, found: Sequence[VideoInput]
+) -> list[VideoInput]:
     """The videos of this process that are not finished, under the names of their results."""
-    found = find_asked(args)
     results = results_of(writer.tasks)
     if args.shard is None:
         videos = own_names(writer.folder, found, results)

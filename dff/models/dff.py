@@ -323,7 +323,7 @@ def chosen_rows(chosen: Tensor, features: Features, others: Features) -> Feature
 
 def repeated(features: Features, count: int) -> Features:
     """The features of one image so many times, without a copy."""
-    return on_levels(lambda level: level.expand(count, -1, -1, -1), features)
+    return on_levels(lambda level: level.expand(count, *level.shape[1:]), features)
 
 
 def levels_of(features: Features) -> tuple[Tensor, ...]:

@@ -65,6 +65,32 @@ def test_a_checkpoint_is_exported_first(checkpoint, video, tmp_path, capsys):
     assert len(list((tmp_path / "mine").glob("*.png"))) == 5
 
 
+def test_a_missing_video_is_told_before_the_export(checkpoint, tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match=r"gone\.mp4"):
+        predict.main([str(checkpoint), str(tmp_path / "gone.mp4"), "--runtime", "onnx"])
+    with pytest.raises(FileNotFoundError, match=r"gone\.mp4"):
+        export.main([str(checkpoint), "--video", str(tmp_path / "gone.mp4")])
+    assert "exporting" not in capsys.readouterr().out
+
+
+def test_an_export_is_compared_on_the_users_own_frames(checkpoint, video, tmp_path, capsys):
+    out = tmp_path / "exported"
+    words = ["--size", "64", "96", "--video", str(video), "--output", str(out)]
+    export.main([str(checkpoint), *words])
+    said = capsys.readouterr().out
+    assert "drawn streets" not in said
+    for what in ("key: features", "current: labels", "engine: segmentation"):
+        lines = [line for line in said.splitlines() if line.startswith(what)]
+        assert all(
+            name in line for name, line in zip(("random frames", "mine.mp4"), lines, strict=True)
+        )
+    short = write_moving_picture(tmp_path / "short.mp4", 4)
+    with pytest.raises(
+        ValueError, match=r"--video .*short\.mp4: it has 4 frames, wanted at least 5"
+    ):
+        export.main([str(checkpoint), "--video", str(short), "--output", str(out)])
+
+
 def test_what_another_runtime_cannot_do_is_told(capsys):
     for words in (["--precision", "bf16-mixed"], ["--compile"], ["--devices", "2"]):
         with pytest.raises(SystemExit):

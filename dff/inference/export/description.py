@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 Format = Literal["onnx", "pt2"]
 Precision = Literal["fp32", "fp16", "bf16"]
+Suppression = Literal["outside", "inside"]
 KEY = "dff"
 """Of the JSON among the metadata of a graph."""
 LEAST_SIDE = {"onnx": 64, "pt2": 160}
@@ -31,7 +32,7 @@ class Description:
         size: Height and width of the frames.
         dynamic: Whether frames may have another size.
         warp: How features are sampled: by GridSample, or by Gather.
-        suppression: Where overlapping boxes are suppressed: "outside" of the graphs.
+        suppression: Where overlapping boxes are suppressed, outside or inside of the graphs.
         channels: Of each level of the features.
         strides: Image pixels along a side of one pixel of each level.
         flow_network: Name of the flow network.
@@ -52,7 +53,7 @@ class Description:
     size: tuple[int, int]
     dynamic: bool
     warp: str
-    suppression: str
+    suppression: Suppression
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     flow_network: str
@@ -108,7 +109,7 @@ def from_json(text: str, source: object) -> Description:
             raise ValueError(f"{source} was written in form {version}, wanted {VERSION}: {cure}")
         said |= {name: tuple(said[name]) for name in ("size", "channels", "strides")}
         found = Description(**said)
-        if found.format not in get_args(Format):
+        if found.format not in get_args(Format) or found.suppression not in get_args(Suppression):
             raise KeyError("format")
         return found
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:

@@ -30,7 +30,7 @@ class DetectionOutputs:
     """
 
     names: tuple[str, ...] = ("rpn_scores", "rpn_deltas", "region_scores", "region_deltas")
-    needed = 4
+    needed, ranked = 4, False
 
     def __init__(self, head: DetectionHead) -> None:
         self.head = head
@@ -92,12 +92,25 @@ class DetectionOutputs:
 
     def agreement(self, found: Tensor, own: Tensor) -> float:
         """Share of the model's surer boxes with a twin: same class, same place, same score."""
-        sure = twins = 0
-        for there, here in zip(found, own, strict=True):
-            least = min(SURE, HALF * float(here[:, 4].max()))
-            here = here[(here[:, 4] >= least) & (here[:, 5] >= 0)]
-            same = overlaps(here[:, :4], there[:, :4]) >= SAME
-            same &= here[:, None, 5] == there[None, :, 5]
-            same &= (here[:, None, 4] - there[None, :, 4]).abs() <= CLOSE
-            sure, twins = sure + len(here), twins + int(same.any(1).sum())
-        return twins / sure if sure else 1.0
+        return share_of_twins(found, own)
+
+
+def share_of_twins(found: Tensor, own: Tensor) -> float:
+    """Share of the surer of some detections that have a twin among others.
+
+    Args:
+        found: The others, (B, D, 6), as of `DetectionHead.predict`.
+        own: The detections, likewise.
+
+    Returns:
+        1 where there is no detection.
+    """
+    sure = twins = 0
+    for there, here in zip(found, own, strict=True):
+        least = min(SURE, HALF * float(here[:, 4].max()))
+        here = here[(here[:, 4] >= least) & (here[:, 5] >= 0)]
+        same = overlaps(here[:, :4], there[:, :4]) >= SAME
+        same &= here[:, None, 5] == there[None, :, 5]
+        same &= (here[:, None, 4] - there[None, :, 4]).abs() <= CLOSE
+        sure, twins = sure + len(here), twins + int(same.any(1).sum())
+    return twins / sure if sure else 1.0

@@ -3,24 +3,24 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dff.data.files.whole_files import write_whole
-from dff.inference.export.check import (
+from dff.inference.export.comparison.check import (
     AGREEMENT,
-    FRAMES,
     TOLERANCE,
     Difference,
     compare_graphs,
     compare_results,
-    moving_frames,
 )
+from dff.inference.export.comparison.frames import Scenes, moving_frames, scenes
 from dff.inference.export.description import (
     LEAST_SIDE,
     MULTIPLE,
@@ -28,18 +28,20 @@ from dff.inference.export.description import (
     Description,
     Format,
     Precision,
+    Suppression,
     takes,
 )
 from dff.inference.export.detection import REGIONS
 from dff.inference.export.formats import open_graphs, writer_of
-from dff.inference.export.graphs import STEPS, graphs_of
-from dff.inference.export.heads import outputs_of
+from dff.inference.export.graphs import STEPS, Graph, graphs_of
+from dff.inference.export.heads import HeadOutputs, outputs_of
 from dff.inference.export.layers import exportable
-from dff.inference.export.networks import exported_networks
+from dff.inference.export.networks import Graphs, exported_networks
 from dff.models.backbones.resnet import Normalize
 from dff.models.contracts import Task
 from dff.models.dff import DeepFeatureFlow
 from dff.models.flow.pair_input import MINIMUM_SIDE
+from dff.models.heads.detection.rfcn import DetectionHead
 from dff.models.warp import WarpMethod
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -57,7 +59,9 @@ class Wish:
         steps: Whether the steps are exported too.
         precision: Of the convolutions and the features.
         warp: How features are sampled.
+        suppression: Where overlapping boxes are suppressed.
         tolerance: Of the largest value, by which a map may differ; None is `TOLERANCE`.
+        video: Whose frames both are compared on, beside random ones; None is drawn streets.
     """
 
     format: Format = "onnx"
@@ -66,7 +70,9 @@ class Wish:
     steps: bool = False
     precision: Precision = "fp32"
     warp: WarpMethod = "grid_sample"
+    suppression: Suppression = "outside"
     tolerance: float | None = None
+    video: Path | None = None
 
 
 def export(
@@ -79,8 +85,9 @@ def export(
 ) -> list[Difference]:
     """Writes the graphs of a model to a folder, if they do what the model does.
 
-    They are written beside the folder first, run by their runtime on random frames (of two sizes
-    where they are dynamic), and moved to it when they differ by no more than the tolerance.
+    They are written beside the folder first, run by their runtime on random frames and on real or
+    drawn ones (of two sizes where they are dynamic), and moved to it when they differ by no more
+    than the tolerance.
 
     Args:
         model: A trained model in float32 on the CPU; it stays as it is.
@@ -94,31 +101,18 @@ def export(
         How far each output differs.
 
     Raises:
+        FileNotFoundError: There is no such video.
         FloatingPointError: It differs by more than the tolerance; no file is left.
         ImportError: The format's packages are not installed.
         ValueError: The model cannot be exported so.
     """
-    if min(wish.size) < MINIMUM_SIDE:
-        raise ValueError(
-            f"--size {wish.size[0]} {wish.size[1]}: wanted at least {MINIMUM_SIDE} pixels on each "
-            "side, height first"
-        )
-    if wish.format == "onnx" and wish.precision == "bf16":
-        raise ValueError(
-            "--format onnx --precision bf16: ONNX has no convolution in bfloat16 before opset 22, "
-            "and 18 is written; give --precision fp16, or --format pt2"
-        )
-    if not takes(wish.format, wish.dynamic, wish.size, wish.size):
-        raise ValueError(
-            f"--size {wish.size[0]} {wish.size[1]} --dynamic in {wish.format}: wanted multiples of "
-            f"{MULTIPLE[wish.format]} from {LEAST_SIDE[wish.format]} on; leave --dynamic out for "
-            "frames of this size alone"
-        )
+    _check(model, wish)
+    seen = scenes(wish.video)
     write = writer_of(wish.format)
     own = model.eval().requires_grad_(False)
     networks = exportable(own, DTYPES[wish.precision], wish.warp)
     graphs = graphs_of(
-        networks, _heads(networks), moving_frames(3, size_to_trace(wish)), wish.steps
+        networks, _heads(networks, wish), moving_frames(3, size_to_trace(wish)), wish.steps
     )
     said = _description(own, tasks, settings, wish)
     said = replace(said, graphs={g.name: (list(g.inputs), list(g.outputs)) for g in graphs})
@@ -131,15 +125,9 @@ def export(
         by_name = {graph.name: graph for graph in graphs}
         tolerance = TOLERANCE[wish.precision] if wish.tolerance is None else wish.tolerance
         differences: list[Difference] = []
-        for size in sizes_to_check(wish):
-            frames = moving_frames(FRAMES, size, seed=1)
-            heads = _heads(own)
-            some = compare_graphs(own, heads, by_name, runtime, frames[:3], wish.steps)
-            if said.flow_from == "key" or wish.steps:
-                some += compare_results(own, heads, exported_networks(runtime)[0], frames)
-            for one in some:
-                tell(str(one))
-            differences += some
+        for one in _differences(own, by_name, runtime, seen, wish):
+            tell(str(one))
+            differences.append(one)
         bad = [d for d in differences if d.fails(tolerance, AGREEMENT[wish.precision])]
         if bad:
             words = "; ".join(" ".join(str(one).split()) for one in bad[:3])
@@ -175,8 +163,52 @@ def sizes_to_check(wish: Wish) -> list[tuple[int, int]]:
     return [wish.size, (height // multiple * multiple, width // multiple * multiple)]
 
 
-def _heads(model: DeepFeatureFlow) -> dict[str, Any]:
-    return {name: outputs_of(name, head) for name, head in model.heads.items()}
+def _check(model: DeepFeatureFlow, wish: Wish) -> None:
+    if min(wish.size) < MINIMUM_SIDE:
+        raise ValueError(
+            f"--size {wish.size[0]} {wish.size[1]}: wanted at least {MINIMUM_SIDE} pixels on each "
+            "side, height first"
+        )
+    if wish.format == "onnx" and wish.precision == "bf16":
+        raise ValueError(
+            "--format onnx --precision bf16: ONNX has no convolution in bfloat16 before opset 22, "
+            "and 18 is written; give --precision fp16, or --format pt2"
+        )
+    if not takes(wish.format, wish.dynamic, wish.size, wish.size):
+        raise ValueError(
+            f"--size {wish.size[0]} {wish.size[1]} --dynamic in {wish.format}: wanted multiples of "
+            f"{MULTIPLE[wish.format]} from {LEAST_SIDE[wish.format]} on; leave --dynamic out for "
+            "frames of this size alone"
+        )
+    if wish.suppression == "inside" and not any(
+        isinstance(head, DetectionHead) for head in model.heads.values()
+    ):
+        raise ValueError(
+            f"--suppression inside: the heads of this model ({', '.join(model.heads)}) give no "
+            "boxes; leave it out"
+        )
+
+
+def _differences(
+    model: DeepFeatureFlow,
+    exported: Mapping[str, Graph],
+    runtime: Graphs,
+    seen: Scenes,
+    wish: Wish,
+) -> Iterator[Difference]:
+    """Each output and then each result, on each scene at each size."""
+    heads = _heads(model, wish)
+    for size, (name, frames_of) in product(sizes_to_check(wish), seen.items()):
+        frames = frames_of(size)
+        yield from compare_graphs(model, heads, exported, runtime, frames[:3], wish.steps, name)
+        if model.flow_from == "key" or wish.steps:
+            networks, _ = exported_networks(runtime)
+            yield from compare_results(model, heads, networks, frames, name)
+
+
+def _heads(model: DeepFeatureFlow, wish: Wish) -> dict[str, HeadOutputs]:
+    where = (wish.suppression, wish.format)
+    return {name: outputs_of(name, head, *where) for name, head in model.heads.items()}
 
 
 def _description(
@@ -195,7 +227,7 @@ def _description(
         size=wish.size,
         dynamic=wish.dynamic,
         warp=wish.warp,
-        suppression="outside",
+        suppression=wish.suppression,
         channels=tuple(model.channels),
         strides=strides,
         flow_network=str(settings.get("flow_network", "flownet")),

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dff.inference.deploy.label_maps import label_map_by_strips
+from dff.inference.export.description import Format, Suppression
 from dff.inference.export.detection import DetectionOutputs
+from dff.inference.export.suppression import KEPT, SuppressedOutputs
 from dff.models.contracts import Features
 from dff.models.dff import levels_of
 from dff.models.heads.detection.rfcn import DetectionHead
@@ -22,11 +24,13 @@ class HeadOutputs(Protocol):
     """A head, cut into what is in the graph and what is outside.
 
     `names`: of the outputs. `needed`: how many of them, from the first, `finish` reads; the others
-    are for programs that want to do nothing outside.
+    are for programs that want to do nothing outside. `ranked`: the outputs are rows in the order of
+    their scores, where two that are nearly equal may change places.
     """
 
     names: tuple[str, ...]
     needed: int
+    ranked: bool
 
     def maps(self, features: Features, size: tuple[int, int]) -> tuple[Tensor, ...]:
         """In the graph: features of frames of a size -> the outputs."""
@@ -59,7 +63,7 @@ class SegmentationOutputs:
     """
 
     names: tuple[str, ...] = ("scores", "labels")
-    needed = 1
+    needed, ranked = 1, False
 
     def __init__(self, head: SegmentationHead) -> None:
         self.head = head
@@ -91,8 +95,16 @@ class SegmentationOutputs:
         return float((found == own).double().mean())
 
 
-def outputs_of(name: str, head: nn.Module) -> HeadOutputs:
+def outputs_of(
+    name: str, head: nn.Module, suppression: Suppression = "outside", format: Format = "onnx"
+) -> HeadOutputs:
     """What a graph gives of a head.
+
+    Args:
+        name: Of the head.
+        head: The head.
+        suppression: Where overlapping boxes are suppressed.
+        format: Of the files, if that is inside of the graphs.
 
     Raises:
         ValueError: A head of another kind.
@@ -100,7 +112,8 @@ def outputs_of(name: str, head: nn.Module) -> HeadOutputs:
     if isinstance(head, SegmentationHead):
         return SegmentationOutputs(head)
     if isinstance(head, DetectionHead):
-        return DetectionOutputs(head)
+        inside = suppression == "inside"
+        return SuppressedOutputs(head, KEPT[format]) if inside else DetectionOutputs(head)
     raise ValueError(
         f"the head {name} ({type(head).__name__}) cannot be exported: wanted a segmentation or a "
         "detection"

@@ -1,19 +1,33 @@
 """A model on another runtime: from an export, or from a checkpoint that is exported first."""
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
+from dff.inference.engine import Engine
 from dff.inference.export.description import Format
 from dff.inference.export.export import Wish, export
 from dff.inference.export.formats import open_graphs
-from dff.inference.export.networks import exported_networks
+from dff.inference.export.networks import check_schedule, exported_networks
 from dff.inference.model import Model, read_model
 from dff.models.names import FlowFrom
-from dff.models.schedule import Wanted
+from dff.models.schedule import Schedule
 
 SIZE = (256, 448)
 """At which a checkpoint is exported for frames of any size."""
+
+
+class ExportedModel(Model):
+    """A model whose networks run on another runtime."""
+
+    def engine(self, schedule: Schedule) -> Engine:
+        """See `Model.engine`.
+
+        Raises:
+            ValueError: The schedule looks at what stays in the graphs.
+        """
+        check_schedule(self.networks, schedule.wants)
+        return super().engine(schedule)
 
 
 def load_exported(
@@ -22,7 +36,6 @@ def load_exported(
     *,
     flow_network: str | None = None,
     flow_from: FlowFrom | None = None,
-    wants: Collection[Wanted] = (),
     tell: Callable[[str], None] = print,
 ) -> Model:
     """A model whose networks run on another runtime, for the same engine.
@@ -33,7 +46,6 @@ def load_exported(
         runtime: Which.
         flow_network: See `dff.inference.model.load`; an export has its own.
         flow_from: Likewise.
-        wants: What the engine's schedule looks at.
         tell: Is told how far a checkpoint's export differs.
 
     Raises:
@@ -48,7 +60,7 @@ def load_exported(
                 f"--flow_network and --flow_from with {source}: an export has its own flow; give "
                 "them to dff export"
             )
-        return Model(*exported_networks(open_graphs(source, runtime), wants), "cpu")
+        return ExportedModel(*exported_networks(open_graphs(source, runtime)), "cpu")
     if runtime == "pt2":
         raise ValueError(
             f"{source} with --runtime pt2: that is compiled for one size of frames; export it "
@@ -62,4 +74,4 @@ def load_exported(
     export(model, tasks, settings, Path(place.name) / "graphs", wish, tell)
     networks, tasks = exported_networks(open_graphs(Path(place.name) / "graphs", runtime))
     networks.__dict__["place"] = place  # removed with the model
-    return Model(networks, tasks, "cpu")
+    return ExportedModel(networks, tasks, "cpu")

@@ -177,25 +177,22 @@ class ExportedPair(DeepFeatureFlow):
         return levels_of(features)[-sum(head.needed for head in self.outputs.values()) :]
 
 
-def exported_networks(
-    graphs: Graphs, wants: Collection[Wanted] = ()
-) -> tuple[DeepFeatureFlow, dict[str, Task]]:
+def exported_networks(graphs: Graphs) -> tuple[DeepFeatureFlow, dict[str, Task]]:
     """The networks of an export, for an engine on the CPU, and their tasks.
 
     Args:
         graphs: Of the export.
-        wants: What the engine's schedule looks at.
 
     Raises:
-        ValueError: There are no steps, and the schedule looks at flow, or flow comes by way of the
-            frame before.
+        ValueError: There are no steps, and flow comes by way of the frame before.
     """
     said = graphs.description
     tasks = tasks_of(said.settings)
     heads = {}
     for name, task in tasks.items():
         task.load_names(said.names)
-        heads[name] = outputs_of(name, task.head(said.channels, said.strides))
+        head = task.head(said.channels, said.strides)
+        heads[name] = outputs_of(name, head, said.suppression, said.format)
     if set(STEPS) <= said.graphs.keys():
         return ExportedSteps(graphs, heads).eval(), tasks
     if said.flow_from != "key":
@@ -203,12 +200,24 @@ def exported_networks(
             f"this export has no steps, and the flow of its model is {said.flow_from}, by way of "
             "the frame before, which the engine finds step by step: export it with --steps"
         )
-    if looked_at := {"flow", "difference"} & set(wants):
+    return ExportedPair(graphs, heads).eval(), tasks
+
+
+def check_schedule(networks: DeepFeatureFlow, wants: Collection[Wanted]) -> None:
+    """Refuses a schedule that looks at what stays in the graphs.
+
+    Args:
+        networks: Of an export.
+        wants: What the schedule looks at.
+
+    Raises:
+        ValueError: There are no steps, and it looks at flow.
+    """
+    if isinstance(networks, ExportedPair) and (looked_at := {"flow", "difference"} & set(wants)):
         raise ValueError(
-            f"this export has no steps, and the schedule looks at the {looked_at.pop()}, which "
+            f"this export has no steps, and the schedule looks at the {min(looked_at)}, which "
             "stays in its graphs: export it with --steps, or take the fixed schedule"
         )
-    return ExportedPair(graphs, heads).eval(), tasks
 
 
 def _needed(heads: dict[str, HeadOutputs]) -> list[str]:

@@ -58,6 +58,10 @@ def write(graph: Graph, folder: Path, description: Description) -> None:
             verbose=False,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
+            custom_translation_table={
+                torch.ops.dff.kept.default: _non_max_suppression,
+                torch.ops.aten.sort.stable: _stable_sort,
+            },
         )
     assert made is not None
     found = made.model.opset_imports.get("")
@@ -69,6 +73,29 @@ def write(graph: Graph, folder: Path, description: Description) -> None:
     made.model.metadata_props[KEY] = description.to_json(graph.name)
     made.model.producer_name = "dff"
     made.save(folder / f"{graph.name}.onnx", external_data=weights > LARGEST)
+
+
+def _non_max_suppression(boxes: Any, scores: Any, overlap: float, least: float, most: int) -> Any:
+    """The node for what `Kept` describes."""
+    node = import_module("onnxscript").opset18
+    first, floats = node.Constant(value_ints=[0]), (overlap, least)
+    found = node.NonMaxSuppression(
+        node.Unsqueeze(boxes, first),
+        node.Unsqueeze(scores, first),
+        node.Constant(value_ints=[most]),
+        *(node.Constant(value_floats=[value]) for value in floats),
+    )
+    one, three = (node.Constant(value_ints=[n]) for n in (1, 3))
+    return node.Slice(found, one, three, one)  # of image, class and box the last two
+
+
+def _stable_sort(
+    values: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False
+) -> Any:
+    """`TopK` of all: of two that are equal the first comes first."""
+    node = import_module("onnxscript").opset18
+    size = node.Gather(node.Shape(values), node.Constant(value_ints=[dim]), axis=0)
+    return node.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
 
 
 class OnnxGraphs:

@@ -8,7 +8,8 @@ from exports import small
 from networks import SIZE, frames
 from torch import nn
 
-from dff.inference.export.check import Difference, compare_graphs, moving_frames
+from dff.inference.export.comparison.check import Difference, compare_graphs
+from dff.inference.export.comparison.frames import moving_frames
 from dff.inference.export.description import Description, from_json
 from dff.inference.export.export import Wish, size_to_trace, sizes_to_check
 from dff.inference.export.graphs import graphs_of
@@ -137,12 +138,16 @@ def test_what_is_no_description_is_told(text):
 
 def test_a_difference_fails_where_it_is_larger_than_allowed_or_no_number():
     size = (64, 96)
-    assert Difference("key: features", size, relative=2e-3).fails(1e-3, 0.999)
-    assert not Difference("key: features", size, relative=1e-3).fails(1e-3, 0.999)
-    assert Difference("key: features", size, relative=float("nan")).fails(1e-3, 0.999)
-    assert Difference("key: labels", size, equal=0.998).fails(1e-3, 0.999)
-    assert not Difference("key: labels", size, equal=0.9995).fails(1e-3, 0.999)
-    assert "equal: 99.950 %" in str(Difference("key: labels", size, equal=0.9995))
+    assert Difference("key: features", "random frames", size, relative=2e-3).fails(1e-3, 0.999)
+    assert not Difference("key: features", "random frames", size, relative=1e-3).fails(1e-3, 0.999)
+    assert Difference("key: features", "random frames", size, relative=float("nan")).fails(
+        1e-3, 0.999
+    )
+    assert Difference("key: labels", "random frames", size, equal=0.998).fails(1e-3, 0.999)
+    assert not Difference("key: labels", "random frames", size, equal=0.9995).fails(1e-3, 0.999)
+    assert "equal: 99.950 % on random frames" in str(
+        Difference("key: labels", "random frames", size, equal=0.9995)
+    )
 
 
 def test_frames_of_any_size_are_compared_at_an_odd_size_too():

@@ -7,10 +7,12 @@ import pytest
 import torch
 from exports import CLASSES, PALETTE, small
 
-from dff.inference.export.check import Difference, moving_frames
+from dff.inference.export.comparison.check import Difference
+from dff.inference.export.comparison.frames import moving_frames
 from dff.inference.export.description import KEY
 from dff.inference.export.export import Wish, export
 from dff.inference.export.formats import open_graphs
+from dff.inference.export.loading import load_exported
 from dff.inference.export.networks import ExportedPair, ExportedSteps, exported_networks
 from dff.inference.export.onnx_files import trimmed
 from dff.inference.recognizer import recognize_frames
@@ -118,7 +120,7 @@ def test_flow_by_way_of_the_frame_before_is_found_step_by_step(tmp_path):
 def test_two_graphs_are_enough_for_a_fixed_schedule(made_without_steps):
     model, folder = made_without_steps
     graphs = open_graphs(folder, "onnx")
-    networks, _ = exported_networks(graphs, wants={"confidence"})
+    networks, _ = exported_networks(graphs)
     assert isinstance(networks, ExportedPair)
     video = torch.cat(moving_frames(7, SIZE, seed=2))
     own, found = (recognize_frames(m, video, FixedSchedule(3)) for m in (model, networks))
@@ -126,8 +128,11 @@ def test_two_graphs_are_enough_for_a_fixed_schedule(made_without_steps):
     assert same.float().mean() > 0.999
     sure = networks.confidence(networks.encode(video[:1]))
     assert torch.allclose(sure, model.confidence(model.encode(video[:1])), atol=1e-5)
-    with pytest.raises(ValueError, match=r"the schedule looks at the flow.*--steps"):
-        exported_networks(graphs, wants={"flow"})
+    loaded = load_exported(folder, "onnx")
+    pictures = (video.permute(0, 2, 3, 1) * 255).byte().numpy()
+    with pytest.raises(ValueError, match=r"the schedule looks at the difference.*--steps"):
+        next(loaded.stream(pictures, schedule=Looking()))
+    assert len(list(loaded.stream(pictures, key_duration=3))) == 7
     with pytest.raises(ValueError, match="ONNX Runtime cannot run key on frame"):
         networks.encode(torch.rand(1, 3, 80, 96))
 
@@ -151,10 +156,12 @@ def test_what_nobody_asked_for_is_not_computed(made):
 
 def test_an_export_that_differs_leaves_no_file(tmp_path, monkeypatch):
     model, tasks, settings = small(tmp_path)
-    before = Difference("engine: segmentation", SIZE, equal=0.9)
+    before = Difference("engine: segmentation", "random frames", SIZE, equal=0.9)
     monkeypatch.setattr("dff.inference.export.export.compare_results", lambda *everything: [before])
     out = tmp_path / "out"
-    with pytest.raises(FloatingPointError, match=r"equal: 90.000 %. No file was written; try"):
+    with pytest.raises(
+        FloatingPointError, match=r"equal: 90.000 % on random frames. No file was written; try"
+    ):
         export(model, tasks, settings, out, Wish("onnx", SIZE), str)
     assert not out.exists() and {f.name for f in tmp_path.iterdir()} == {"model.ckpt"}
     with pytest.raises(FloatingPointError, match=r"1e-12 of the largest value: key: features"):

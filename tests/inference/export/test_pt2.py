@@ -7,7 +7,7 @@ import torch
 from exports import CLASSES, small
 from networks import SIZE
 
-from dff.inference.export.check import moving_frames
+from dff.inference.export.comparison.frames import moving_frames
 from dff.inference.export.description import takes
 from dff.inference.export.export import Wish, export, sizes_to_check
 from dff.inference.export.formats import open_graphs

@@ -247,12 +247,27 @@ def best_detections(
         detection has score 0 and class -1.
     """
     scores = probabilities.transpose(1, 2)
-    classes, number = scores.shape[1:]
     rank = scores.argsort(dim=2, descending=True, stable=True).argsort(2)
     rivals = (overlaps(boxes, boxes) > nms)[:, None]
     # One matrix a class, in the order of the regions, spares a sorted copy of boxes for each class.
     better = rank[..., :, None] < rank[..., None, :]
     keep = nms_mask(rivals & better, scores > score_threshold)
+    return best_rows(scores, keep, boxes, most)
+
+
+def best_rows(scores: Tensor, keep: Tensor, boxes: Tensor, most: int) -> Tensor:
+    """The best of each image, of all classes together.
+
+    Args:
+        scores: (B, C, P).
+        keep: (B, C, P) bool, those that no rival suppressed.
+        boxes: (B, P, 4), the same for all classes.
+        most: Detections of an image.
+
+    Returns:
+        (B, most, 6), as of `best_detections`.
+    """
+    classes, number = scores.shape[1:]
     # Padded, so that a batch of few regions and classes fills its rows too.
     flat = F.pad(torch.where(keep, scores, 0.0).flatten(1), (0, max(0, most - classes * number)))
     best, order = flat.sort(dim=1, descending=True, stable=True)

@@ -117,10 +117,8 @@ class RegionProposals(nn.Module):
             deltas: (B, 4A, h, w).
             sizes: Height and width in pixels of the part of each image that is no padding, (B, 2).
         """
-        foreground = scores.unflatten(1, (2, -1)).softmax(1)[:, 1]
         return propose(
-            foreground,
-            by_anchor(deltas) * self.stds,
+            *self._by_anchor(scores, deltas),
             self.anchors,
             sizes,
             pre_nms=self.pre_nms,
@@ -128,6 +126,16 @@ class RegionProposals(nn.Module):
             nms_threshold=self.nms_threshold,
             stride=self.stride,
         )
+
+    @torch.no_grad()
+    def rank(self, scores: Tensor, deltas: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """What `propose` suppresses; arguments as its own, result as that of `rank_regions`."""
+        of_anchors = self._by_anchor(scores, deltas)
+        return rank_regions(*of_anchors, self.anchors, sizes, self.pre_nms, self.stride)
+
+    def _by_anchor(self, scores: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+        foreground = scores.unflatten(1, (2, -1)).softmax(1)[:, 1]
+        return foreground, by_anchor(deltas) * self.stds
 
     def losses(self, scores: Tensor, deltas: Tensor, labels: AnchorLabels) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy of the labelled anchors, and smooth L1 of objects over `batch`.
@@ -204,6 +212,25 @@ def propose(
         nms_threshold: Overlap over which the worse region goes.
         stride: Pixels from one cell of the maps to the next.
     """
+    boxes, scores = rank_regions(foreground, deltas, anchors, sizes, pre_nms, stride)
+    kept, number = suppress(boxes, nms_threshold, candidates=scores > -2, limit=count)
+    turn = torch.arange(count, device=boxes.device) % number[:, None].clamp(min=1)
+    kept = kept.gather(1, turn)
+    return Regions(rows_of(boxes, kept), scores.gather(1, kept), number)
+
+
+@torch.no_grad()
+def rank_regions(
+    foreground: Tensor, deltas: Tensor, anchors: Tensor, sizes: Tensor, pre_nms: int, stride: int
+) -> tuple[Tensor, Tensor]:
+    """The best anchors of each image, moved by their deltas and cut to it, the best first.
+
+    Arguments as those of `propose`.
+
+    Returns:
+        Boxes (B, N, 4) and scores (B, N), N being `pre_nms` or all anchors: -1 where the cell is
+        not whole, -2 where it is padding.
+    """
     height, width = foreground.shape[-2:]
     whole = _inside(height, width, sizes // stride, foreground)
     real = _inside(height, width, real_cells(sizes, stride), foreground)
@@ -212,11 +239,7 @@ def propose(
     scores, order = ranked.permute(0, 2, 3, 1).flatten(1).sort(dim=1, descending=True, stable=True)
     scores, order = scores[:, :pre_nms], order[:, :pre_nms]
     chosen = shifted_anchors(anchors, height, width, stride)[order]
-    boxes = clip(decode(chosen, rows_of(deltas, order)), sizes)
-    kept, number = suppress(boxes, nms_threshold, candidates=scores > -2, limit=count)
-    turn = torch.arange(count, device=boxes.device) % number[:, None].clamp(min=1)
-    kept = kept.gather(1, turn)
-    return Regions(rows_of(boxes, kept), scores.gather(1, kept), number)
+    return clip(decode(chosen, rows_of(deltas, order)), sizes), scores
 
 
 @torch.no_grad()

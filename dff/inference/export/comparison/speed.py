@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from dff.inference.deploy.deployment import deploy
-from dff.inference.export.check import moving_frames
+from dff.inference.export.comparison.frames import moving_frames
 from dff.inference.export.description import Format
 from dff.inference.export.formats import open_graphs
 from dff.inference.export.networks import exported_networks

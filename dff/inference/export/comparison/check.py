@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dff.inference.export.comparison.frames import RANDOM
 from dff.inference.export.graphs import Graph, graphs_of
 from dff.inference.export.heads import HeadOutputs
 from dff.inference.export.networks import Graphs
@@ -18,8 +18,8 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
 """Of the largest value of a map, by which an export may differ from the model in float32."""
 AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.95}
 """Share of the results that must be the same."""
-FRAMES, KEY_DURATION = 5, 3
-"""What the whole engine is compared on."""
+KEY_DURATION = 3
+"""Of the engine, where all of it is compared."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Difference:
 
     Attributes:
         what: The output, and whose it is.
+        frames: What is seen on the frames, such as "random frames".
         size: Height and width of the frames.
         relative: The largest difference over the largest value; None for results.
         equal: Share of the results that are the same; None for maps.
     """
 
     what: str
+    frames: str
     size: tuple[int, int]
     relative: float | None = None
     equal: float | None = None
@@ -46,27 +48,10 @@ class Difference:
 
     def __str__(self) -> str:
         height, width = self.size
-        place = f"{self.what:28} {height}x{width}"
+        place = f"{self.what:28} {f'{height}x{width}':9}"
         if self.relative is not None:
-            return f"{place:42} differs by {self.relative:.1e} of the largest value"
-        return f"{place:42} equal: {100 * (self.equal or 0):.3f} %"
-
-
-def moving_frames(count: int, size: tuple[int, int], seed: int = 0) -> list[Tensor]:
-    """Random frames (1, 3, H, W), RGB in [0, 1], each moved by some pixels against the last."""
-    height, width = size
-    generator = torch.Generator().manual_seed(seed)
-    coarse = [
-        torch.rand(1, 3, -(-height // cell) + 8, -(-width // cell) + 8, generator=generator)
-        for cell in (32, 8)
-    ]
-    whole = (height + 4 * count, width + 4 * count)
-    scene = sum(F.interpolate(c, size=whole, mode="bicubic").clamp(0, 1) / 2 for c in coarse)
-    assert isinstance(scene, Tensor)
-    return [
-        scene[:, :, 3 * i : 3 * i + height, 2 * i : 2 * i + width].contiguous()
-        for i in range(count)
-    ]
+            return f"{place} differs by {self.relative:.1e} of the largest value on {self.frames}"
+        return f"{place} equal: {100 * (self.equal or 0):.3f} % on {self.frames}"
 
 
 @torch.no_grad()
@@ -77,6 +62,7 @@ def compare_graphs(
     runtime: Graphs,
     frames: Sequence[Tensor],
     steps: bool,
+    seen: str = RANDOM,
 ) -> list[Difference]:
     """Each output of each graph beside the same of the model, in float32 and as it was trained.
 
@@ -87,6 +73,7 @@ def compare_graphs(
         runtime: Runs them.
         frames: A key frame and two that follow it, (1, 3, H, W).
         steps: Whether there are steps.
+        seen: What is seen on the frames.
     """
     size = (frames[0].shape[-2], frames[0].shape[-1])
     found = []
@@ -96,13 +83,21 @@ def compare_graphs(
         wanted = graph.module(*inputs)
         cast = [value.to(dtype) for value, dtype in zip(inputs, types, strict=True)]
         got = runtime.run(graph.name, cast)
-        for name, own, other in zip(graph.outputs, wanted, got, strict=True):
+        maps = dict(zip(graph.outputs, zip(wanted, got, strict=True), strict=True))
+        for head in heads.values():
+            if head.ranked and head.names[0] in maps:
+                rows = zip(*(maps.pop(name) for name in head.names), strict=True)
+                of_model, of_export = (head.finish(r, size, size, runtime.run) for r in rows)
+                what = f"{graph.name}: {head.names[0]}"
+                same = head.agreement(of_export, of_model)
+                found.append(Difference(what, seen, size, equal=same))
+        for name, (own, other) in maps.items():
             what = f"{graph.name}: {name}"
             if own.is_floating_point():
-                found.append(Difference(what, size, relative=_relative(other, own)))
+                found.append(Difference(what, seen, size, relative=_relative(other, own)))
             else:
                 same = float((own == other).double().mean())
-                found.append(Difference(what, size, equal=same))
+                found.append(Difference(what, seen, size, equal=same))
     return found
 
 
@@ -112,6 +107,7 @@ def compare_results(
     heads: Mapping[str, HeadOutputs],
     networks: DeepFeatureFlow,
     frames: Sequence[Tensor],
+    seen: str = RANDOM,
 ) -> list[Difference]:
     """The results of the engine on the export beside those on the model.
 
@@ -120,13 +116,14 @@ def compare_results(
         heads: Of it.
         networks: Of the export.
         frames: Consecutive ones, (1, 3, H, W).
+        seen: What is seen on them.
     """
     size = (frames[0].shape[-2], frames[0].shape[-1])
     schedule, together = FixedSchedule(KEY_DURATION), torch.cat(list(frames))
     own = recognize_frames(model, together, schedule).predictions
     got = recognize_frames(networks, together, schedule).predictions
     return [
-        Difference(f"engine: {name}", size, equal=head.agreement(got[name], own[name]))
+        Difference(f"engine: {name}", seen, size, equal=head.agreement(got[name], own[name]))
         for name, head in heads.items()
     ]
 
