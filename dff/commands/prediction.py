@@ -53,8 +53,10 @@ def predict(args: argparse.Namespace) -> int:
         1 where a video could not be predicted, `LEFT_ALONE` where the videos are shared.
     """
     keep_memory()
-    videos = find_asked(args)  # before the model, whose export may take minutes
+    # an export may take minutes: what it is for is looked up before
+    videos = find_asked(args) if args.runtime != "torch" else []
     run = Prediction(args)
+    videos = videos or find_asked(args)
     before = None if run.trainer else signal.signal(signal.SIGTERM, _end)
     try:
         if args.claim or args.ray:

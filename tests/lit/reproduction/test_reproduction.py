@@ -279,7 +279,7 @@ def evaluations(monkeypatch):
     where = "dff.lit.reproduction.measures"
     monkeypatch.setattr(f"{where}.evaluate_variant", evaluate)
     monkeypatch.setattr(
-        f"{where}._model_of", lambda work, evaluation: work.last(evaluation.training).read_text()
+        f"{where}.model_of", lambda work, evaluation: work.last(evaluation.training).read_text()
     )
     return done
 
