@@ -134,7 +134,8 @@ def export(
             raise FloatingPointError(
                 f"the export differs from the model by more than it may, {tolerance:.0e} of the "
                 f"largest value: {words}. No file was written; try --warp gather, another "
-                "--precision, or other versions of torch and the runtime"
+                f"--precision, {'one size (no --dynamic), ' if wish.dynamic else ''}or other "
+                "versions of torch and the runtime"
             )
         _move(Path(place), folder, wish.format)
     write_whole(folder / DESCRIPTION, said.to_json())

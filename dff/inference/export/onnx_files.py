@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import operator
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -61,6 +62,7 @@ def write(graph: Graph, folder: Path, description: Description) -> None:
             custom_translation_table={
                 torch.ops.dff.kept.default: _non_max_suppression,
                 torch.ops.aten.sort.stable: _stable_sort,
+                operator.floordiv: _floor_division,
             },
         )
     assert made is not None
@@ -96,6 +98,12 @@ def _stable_sort(
     node = import_module("onnxscript").opset18
     size = node.Gather(node.Shape(values), node.Constant(value_ints=[dim]), axis=0)
     return node.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
+
+
+def _floor_division(first: Any, second: Any) -> Any:
+    """Of sizes; the exporter's own is that of C, where -145 // 16 is -9."""
+    node = import_module("onnxscript").opset18
+    return node.Div(node.Sub(first, node.Mod(first, second)), second)
 
 
 class OnnxGraphs:

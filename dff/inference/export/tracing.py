@@ -8,7 +8,7 @@ import torch
 from dff.inference.export.graphs import Graph
 
 SAME = "Conv2dSame"
-"""Of timm; its padding depends on the size in each of its layers."""
+"""Of timm; where it strides, its padding depends on the size in each of its layers."""
 
 
 def traced(graph: Graph, dynamic: bool) -> torch.export.ExportedProgram:
@@ -21,7 +21,8 @@ def traced(graph: Graph, dynamic: bool) -> torch.export.ExportedProgram:
     Raises:
         ValueError: It cannot be exported.
     """
-    if dynamic and any(type(layer).__name__ == SAME for layer in graph.module.modules()):
+    same = [m for m in graph.module.modules() if type(m).__name__ == SAME]
+    if dynamic and any(max(getattr(layer, "stride")) > 1 for layer in same):  # noqa: B009
         raise ValueError(
             f"{graph.name} of this model pads as TensorFlow does ({SAME} of timm), by sums over "
             "the size that an export for any size does not end with: leave --dynamic out, "

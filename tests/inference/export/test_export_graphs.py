@@ -75,6 +75,19 @@ def test_the_rewritten_model_gives_what_the_model_gives(model, flow_from, warp):
     model.flow_from = "key"
 
 
+def test_another_shape_at_another_size_is_told_with_the_cure(model):
+    three = list(frames(3).split(1))
+    graphs = graphs_of(model, heads_of(model), three, steps=False)
+
+    class Cut(Eager):
+        def run(self, name, inputs, wanted=None):
+            return [found[..., :-1] for found in super().run(name, inputs)]
+
+    by_name = {graph.name: graph for graph in graphs}
+    with pytest.raises(ValueError, match=r"key: features of the export .* export once for each"):
+        compare_graphs(model, heads_of(model), by_name, Cut(graphs), three, steps=False)
+
+
 def test_half_precision_reaches_the_features_and_not_the_flow(model):
     copy = exportable(model, torch.bfloat16, "gather")
     graphs = {g.name: g for g in graphs_of(copy, heads_of(copy), frames(3).split(1), steps=True)}

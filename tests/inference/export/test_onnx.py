@@ -5,16 +5,19 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from exports import CLASSES, PALETTE, small
+from torch import nn
 
 from dff.inference.export.comparison.check import Difference
 from dff.inference.export.comparison.frames import moving_frames
 from dff.inference.export.description import KEY
 from dff.inference.export.export import Wish, export
 from dff.inference.export.formats import open_graphs
+from dff.inference.export.graphs import Graph
 from dff.inference.export.loading import load_exported
 from dff.inference.export.networks import ExportedPair, ExportedSteps, exported_networks
-from dff.inference.export.onnx_files import trimmed
+from dff.inference.export.onnx_files import trimmed, write
 from dff.inference.recognizer import recognize_frames
 from dff.models.schedule import FixedSchedule
 
@@ -135,6 +138,29 @@ def test_two_graphs_are_enough_for_a_fixed_schedule(made_without_steps):
     assert len(list(loaded.stream(pictures, key_duration=3))) == 7
     with pytest.raises(ValueError, match="ONNX Runtime cannot run key on frame"):
         networks.encode(torch.rand(1, 3, 80, 96))
+
+
+class CoarseAndSorted(nn.Module):
+    """What the exporter of torch has wrong, or not at all."""
+
+    def forward(self, *inputs):
+        (x,) = inputs
+        height, width = x.shape[-2:]
+        rows, places = x.flatten().sort(stable=True, descending=True)
+        return F.interpolate(x, (-(-height // 16), -(-width // 16))), rows, places
+
+
+def test_sizes_are_rounded_up_and_equal_values_keep_their_order(made, tmp_path):
+    said = open_graphs(made[1], "onnx").description
+    module = CoarseAndSorted()
+    outputs = ("coarse", "rows", "places")
+    graph = Graph("key", module, {"frame": torch.rand(1, 1, 64, 96)}, outputs)
+    said.graphs["key"] = (["frame"], list(outputs))
+    write(graph, tmp_path, said)
+    x = (10 * torch.rand(1, 1, 33, 145)).round()
+    found = open_graphs(tmp_path, "onnx").run("key", [x])
+    assert found[0].shape == (1, 1, 3, 10)
+    assert all(torch.equal(a, b) for a, b in zip(found, module(x), strict=True))
 
 
 def test_gather_takes_the_place_of_grid_sample(made, made_without_steps):

@@ -74,6 +74,9 @@ def compare_graphs(
         frames: A key frame and two that follow it, (1, 3, H, W).
         steps: Whether there are steps.
         seen: What is seen on the frames.
+
+    Raises:
+        ValueError: An output has another shape than the model's own.
     """
     size = (frames[0].shape[-2], frames[0].shape[-1])
     found = []
@@ -93,6 +96,7 @@ def compare_graphs(
                 found.append(Difference(what, seen, size, equal=same))
         for name, (own, other) in maps.items():
             what = f"{graph.name}: {name}"
+            _check_shape(what, other, own, size)
             if own.is_floating_point():
                 found.append(Difference(what, seen, size, relative=_relative(other, own)))
             else:
@@ -126,6 +130,16 @@ def compare_results(
         Difference(f"engine: {name}", seen, size, equal=head.agreement(got[name], own[name]))
         for name, head in heads.items()
     ]
+
+
+def _check_shape(what: str, found: Tensor, own: Tensor, size: tuple[int, int]) -> None:
+    """An exporter may take for any size what holds for the sizes like the traced one alone."""
+    if found.shape != own.shape:
+        raise ValueError(
+            f"{what} of the export is {tuple(found.shape)} for frames of {size[0]}x{size[1]}, and "
+            f"{tuple(own.shape)} of the model: this network cannot be exported for any size; leave "
+            "--dynamic out, and export once for each size"
+        )
 
 
 def _relative(found: Tensor, own: Tensor) -> float:
