@@ -108,6 +108,9 @@ class FitCLI(LightningCLI):
                 )
         if config.trainer.logger in (None, True):
             config.trainer.logger = default_loggers(config.output, config.name)
+        if not config.trainer.logger and config.trainer.default_root_dir is None:
+            # it would be the current folder
+            config.trainer.default_root_dir = str(Path(config.output) / config.name)
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):

@@ -181,7 +181,11 @@ USER_ERRORS = [
     Fault("an image beside folders", image_beside_folders, kept=("*.json",), code=(0, 1)),
     Fault("an empty folder", empty_folder, "no video and no frames in nothing: give a folder"),
     Fault("links in circles", linked_to_itself, code=0, kept=("a.json", "a.mp4", "a/*.png")),
-    Fault("an address", predict("https://localhost/a.mp4"), r"https://localhost/a.mp4 (cannot be used now|wants|.*fsspec)"),
+    Fault(
+        "an address",
+        predict("https://localhost/a.mp4"),
+        r"https://localhost/a.mp4 (cannot be used now|wants|.*fsspec)",
+    ),
     Fault("standard input", predict("/dev/stdin"), "not a file|save|no video"),
     Fault("a minus for standard input", predict("-"), "file|no video"),
     Fault("a pipe", pipe, r"pipe\.mp4 is a pipe, not a file.*save"),

@@ -62,3 +62,15 @@ def test_other_scripts_likewise(capsys):
         parser.parse_args(["--data.batch_sise", "3"])
     said = capsys.readouterr().err
     assert "'batch_size'" in said and len(said.splitlines()) <= 3
+
+
+def test_without_a_logger_a_run_stays_in_its_output_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = (
+        "--model.flow_weights null --model.feature_channels 16 --data.train_videos 1 "
+        "--data.num_workers 0 --data.batch_size 1 --trainer.max_steps 1 --trainer.logger false "
+        "--trainer.enable_progress_bar false --output out"
+    )
+    FitCLI(FOLDER / "demo.yaml", words.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out/demo/checkpoints/last.ckpt").is_file()
