@@ -54,9 +54,9 @@ def predict(args: argparse.Namespace) -> int:
     """
     keep_memory()
     # an export may take minutes: what it is for is looked up before
-    videos = find_asked(args) if args.runtime != "torch" else []
+    early = find_asked(args) if args.runtime != "torch" else None
     run = Prediction(args)
-    videos = videos or find_asked(args)
+    videos = find_asked(args) if early is None else early
     before = None if run.trainer else signal.signal(signal.SIGTERM, _end)
     try:
         if args.claim or args.ray:

@@ -190,13 +190,14 @@ def _looking_ahead(stretch: _Stretch, key: KeyFrame | None) -> Iterator[_Part]:
         served = served_frames(schedule, model, some, index, last, flow, sure)
         if served:
             key = key.after(some, flow, served)
-            yield _Part(some[:served], _first_rows(features, served), key, False)
+            yield _Part(some[:served], batch_rows(features, slice(served)), key, False)
         done += served
         asks = served < len(some)
 
 
-def _first_rows(features: Features, count: int) -> Features:
-    return on_levels(lambda level: level[:count], features)
+def batch_rows(features: Features, rows: slice) -> Features:
+    """Some rows of a batch."""
+    return on_levels(lambda level: level[rows], features)
 
 
 def _next_key(

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dff.inference.key_frame import KeyFrame
-from dff.inference.recognizer import Recognized, size_of
-from dff.models.contracts import Features, Flow, PreparedKey
+from dff.inference.recognizer import Recognized, batch_rows, size_of
+from dff.models.contracts import Flow, PreparedKey
 from dff.models.dff import DeepFeatureFlow, levels_of, on_levels
 from dff.models.flow.from_previous import Trail
 
@@ -36,7 +36,7 @@ def recognize_together(
         features = model.encode(frames)
         numbers = [1 if key is None else key.number + 1 for key in keys]
         lasts = [
-            KeyFrame(row, _row(features, i), index, number)
+            KeyFrame(row, batch_rows(features, slice(i, i + 1)), index, number)
             for i, (row, index, number) in enumerate(zip(rows, indices, numbers, strict=True))
         ]
     else:
@@ -69,10 +69,6 @@ def _flows(model: DeepFeatureFlow, frames: Tensor, keys: Sequence[KeyFrame]) -> 
     befores = [key.before for key in keys if key.before is not None]
     before = Trail(*(torch.cat(maps) for maps in zip(*befores, strict=True)))
     return model.find_flow(torch.cat([key.frame for key in keys]), frames, before)
-
-
-def _row(features: Features, i: int) -> Features:
-    return on_levels(lambda level: level[i : i + 1], features)
 
 
 def _joined(keys: Sequence[Tensor | PreparedKey]) -> Tensor | PreparedKey:
