@@ -172,6 +172,13 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
         "see, for what they tell each other",
     )
     parser.add_argument(
+        "--segment_frames",
+        type=int,
+        metavar="N",
+        help="with --claim or --ray: share long videos in segments of N frames, rounded up to "
+        "whole key durations, and join what was found",
+    )
+    parser.add_argument(
         "--retry_failed",
         action="store_true",
         help="with --claim: try videos again that could not be predicted before",
@@ -202,6 +209,7 @@ def check_sharing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     for flag, goes, words in (
         ("claim_expiry", shared, "--claim or --ray"),
         ("retry_failed", shared, "--claim or --ray"),
+        ("segment_frames", shared, "--claim or --ray"),
         ("claims", shared and is_address(args.output), "--claim or --ray and --output s3://..."),
         ("ray_actors", args.ray is not None, "--ray"),
         ("ray_cpus", args.ray is not None, "--ray"),
@@ -225,6 +233,15 @@ def check_sharing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         if args.ray is not None:
             cure = "--ray_actors says how many there are"
         parser.error(f"{mode} with --devices or --num_nodes: {cure}")
+    if args.segment_frames is not None:
+        if args.segment_frames < 1:
+            parser.error(f"--segment_frames {args.segment_frames}: wanted at least 1")
+        for other in ("schedule", "seq_nms"):
+            if getattr(args, other) != parser.get_default(other):
+                parser.error(
+                    f"--segment_frames with --{other}: that looks at the whole video, so its "
+                    "segments cannot be predicted apart; leave one of them out"
+                )
     if args.ray_cpus < 1:
         parser.error(f"--ray_cpus {args.ray_cpus}: wanted at least 1")
     if args.claim_expiry is not None and not 0 < args.claim_expiry < float("inf"):

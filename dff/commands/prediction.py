@@ -22,6 +22,7 @@ from dff.inference.cluster.claim_files import EXPIRY
 from dff.inference.cluster.ray_crew import RayCrew
 from dff.inference.cluster.remote_videos import videos_at_address
 from dff.inference.cluster.shared_work import SharedWork
+from dff.inference.cluster.splitting import split_long
 from dff.inference.cluster.video_list import find_listed, read_list, shared_names
 from dff.inference.deploy.memory import keep_memory
 from dff.inference.deploy.precision import dtype_of, usable_precision
@@ -29,8 +30,10 @@ from dff.inference.engine import predict_videos, read_clips
 from dff.inference.export.loading import load_exported
 from dff.inference.model import Model, load
 from dff.inference.per_frame import default_flow, load_per_frame
+from dff.inference.results.folders import SHARED
 from dff.inference.results.rate import RateWatch
 from dff.inference.results.result_files import own_names, results_of
+from dff.inference.results.segments import SegmentedFolder
 from dff.inference.results.writer import ResultWriter
 from dff.inference.tasks.detection import Detection
 from dff.models.contracts import Task
@@ -122,6 +125,9 @@ class Prediction:
         if args.seq_nms:
             link_detections(tasks)
         self.writer = result_writer(args, tasks)
+        if args.segment_frames:
+            shared = self.writer.folder.work / SHARED if args.claims is None else args.claims
+            self.writer.folder = SegmentedFolder(self.writer.folder, Path(shared) / "segments")
 
     def __call__(self, videos: Iterable[VideoInput]) -> dict[str, str]:
         """Predicts videos one after the other, on one device; each is asked for when it is due.
@@ -155,7 +161,13 @@ def _predict_shared(run: Prediction, args: argparse.Namespace, videos: Sequence[
     run.writer.prepare()
     named = shared_names(run.writer.folder, videos, results_of(run.writer.tasks))
     expiry = args.claim_expiry or EXPIRY
-    with SharedWork(named, run.writer, expiry, args.retry_failed, folder=args.claims) as work:
+    segments = {}
+    if args.segment_frames:
+        left = run.writer.unfinished(named)
+        segments = split_long(left, args.segment_frames, args.key_duration or USUAL_KEY_DURATION)
+    with SharedWork(
+        named, run.writer, expiry, args.retry_failed, folder=args.claims, segments=segments
+    ) as work:
         if args.ray:
             crew = RayCrew(args.ray, args.ray_actors, args.ray_cpus, expiry)
             crew.predict(work, partial(_for_actor, args))

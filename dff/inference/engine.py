@@ -81,7 +81,7 @@ class Engine:
     def step(self, clip: Clip) -> Result:
         """The results of the next clip; an error in a clip, or by one, is that video's end."""
         started = time.perf_counter()
-        if clip.start == 0:
+        if clip.first:
             self._key, self._failed = None, ""
         error = clip.error
         if error is None and clip.video.name == self._failed:

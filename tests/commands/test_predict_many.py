@@ -55,7 +55,7 @@ def contents(folder):
         name = str(path.relative_to(folder))
         if path.is_dir() or name.startswith(".claims"):
             continue
-        if path.parent == folder and path.suffix == ".json":
+        if path.parent == folder and path.suffix == ".json" and ".boxes" not in path.name:
             report = json.loads(path.read_text())
             found[name] = {key: value for key, value in report.items() if key not in TIMINGS}
         else:

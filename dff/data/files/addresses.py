@@ -3,11 +3,10 @@
 import hashlib
 import os
 import re
-from urllib.parse import urlsplit, urlunsplit
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]+)://")
-_SECRET = re.compile(r"(?:([^/@:]*):(?!\d+/)[^@]*|[^/@:]+)@")
-"""User and password before a host; a secret key may hold slashes."""
+_SECRET = re.compile(r"(?:([^/@:]*):(?!\d+/)[^@]*(?:@[^@/]*(?=@))*|[^/@:]+)@")
+"""User and password, or a token, before a host; a secret key may hold slashes, a password @."""
 _WEB = ("http", "https")
 
 
@@ -24,10 +23,9 @@ def is_address(word: str) -> bool:
 
 def masked(address: str) -> str:
     """An address without its password and query, for messages and pages."""
-    parts = urlsplit(address)
-    user, mark, place = parts.netloc.rpartition("@")
-    netloc = f"{user.partition(':')[0]}:***@{place}" if mark else parts.netloc
-    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))
+    scheme, _, rest = address.partition("://")
+    path, mark, _ = rest.partition("#")[0].partition("?")
+    return f"{scheme}://{_without_user(path)}{'?***' if mark else ''}"
 
 
 def shown(address: str) -> str:
@@ -40,9 +38,15 @@ def shown(address: str) -> str:
     path, mark, query = rest.partition("?")
     if mark and scheme.lower() in _WEB:
         rest = f"{path}?***{hashlib.sha256(query.encode()).hexdigest()[:8]}"
-    if found := _SECRET.match(rest):
-        rest = f"{found[1] + ':' if found[1] else ''}***@{rest[found.end() :]}"
-    return f"{scheme}://{rest}"
+    return f"{scheme}://{_without_user(rest)}"
+
+
+def _without_user(rest: str) -> str:
+    """What follows the scheme of an address, without its password or token."""
+    found = _SECRET.match(rest)
+    if found is None:
+        return rest
+    return f"{found[1] + ':' if found[1] else ''}***@{rest[found.end() :]}"
 
 
 def without_secrets(text: str, address: str) -> str:

@@ -1,5 +1,6 @@
 """Videos as clips: a few consecutive frames, the unit of prediction."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from dff.data.files.remote import local_copy
 from dff.data.samples import TimedFrame
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.motion import at_size
-from dff.data.video.sources import Video, VideoError, VideoInput
+from dff.data.video.sources import Video, VideoError, VideoFile, VideoInput
+from dff.data.video.table_cache import frame_times
 
 LONGEST_CLIP = 32
 """Frames in a clip at most, and bytes: what is read ahead and waits to be written stays small."""
@@ -33,7 +35,7 @@ class Clip:
         video: The video; its name is unique and safe as a file name.
         frames: (n, 3, H, W) uint8 RGB, channels last in memory; n = 0 only where `error` is set.
         seen: The same frames in the size that the networks see.
-        start: Number of the first frame, from 0; with an `error`, of frames that were read.
+        start: Number of the first frame, from 0; with an `error`, of the one that is missing.
         last: No clip of this video follows.
         times: When each frame is shown, in seconds after the video's first one; they increase.
         end: When the last of them gives way if no clip follows.
@@ -63,6 +65,11 @@ class Clip:
     decode_seconds: float = 0.0
     error: str | None = None
     out_of_reach: bool = False
+
+    @property
+    def first(self) -> bool:
+        """Whether no clip of this video comes before it."""
+        return self.start == self.video.segment[0]
 
     def pinned(self) -> "Clip":
         """The same with `seen` in memory that a GPU can fetch from by itself."""
@@ -128,7 +135,7 @@ class Clips:
                 path = stack.enter_context(local_copy(source.address))
             except (OSError, ValueError) as error:
                 lost = not isinstance(error, FileNotFoundError)
-                yield replace(_without_frames(source, 0, str(error)), out_of_reach=lost)
+                yield replace(_without_frames(source, str(error)), out_of_reach=lost)
                 return
             yield from self._clips_at(path, source)
 
@@ -136,11 +143,11 @@ class Clips:
         try:
             video = replace(source, path=path).open()
         except (VideoError, OSError) as error:
-            yield _without_frames(source, 0, str(error).replace(path, source.path))
+            yield _without_frames(source, str(error).replace(path, source.path))
             return
         # One clip is held back: whether it is the last shows only when the next one comes.
         held: Clip | None = None
-        start, error_words = 0, None
+        start, error_words = source.segment[0], None
         try:
             for clip in self._read(source, video):
                 start += len(clip.frames)
@@ -149,20 +156,27 @@ class Clips:
                 held = clip
         except (VideoError, OSError) as error:
             error_words = str(error).replace(path, source.path)
+        if held is None and error_words is None:
+            error_words = f"{source.path}: it ends before frame {start}: copy it again"
         if error_words is not None:
             if held is not None:
                 yield held
-            held = _without_frames(source, start, error_words)
+            held = _without_frames(source, error_words, start)
         if held is not None:
             yield replace(held, last=True)
 
     def _read(self, source: VideoInput, video: Video) -> Iterator[Clip]:
         """The clips of an opened video; the frames before an error come before it."""
         begins, frames, seen = self.begins(), list[TimedFrame](), list[np.ndarray]()
-        number, began, longest = 0, perf_counter(), self.longest
-        stream = video.timed(motion=True) if self.motion else video.timed()
+        began, longest = perf_counter(), self.longest
+        number, end = source.segment
+        if self.max_frames is not None:
+            end = min(number + self.max_frames, end or sys.maxsize)
+        if number and isinstance(video, VideoFile):
+            frame_times(video)  # in which the place of the first frame is kept
+        stream = video.timed(self.motion, number)
         error: Exception | None = None
-        while self.max_frames is None or number < self.max_frames:
+        while end is None or number < end:
             try:
                 frame = next(stream, None)
             except (VideoError, OSError) as fault:
@@ -196,6 +210,8 @@ def _joined(
     pictures = _stacked([frame.picture for frame in frames])
     resized = seen[0] is not frames[0].picture
     start, names = end - len(frames), video.frame_names
+    first, behind = source.segment
+    count = video.frame_count if behind is None else behind
     return Clip(
         source,
         pictures,
@@ -204,7 +220,7 @@ def _joined(
         times=[frame.time for frame in frames],
         end=frames[-1].end,
         fps=video.fps,
-        frame_count=video.frame_count,
+        frame_count=None if count is None else max(0, count - first),
         pixel_aspect=video.pixel_aspect,
         frame_names=None if names is None else names[start:end],
         motion=_motion(frames, seen[0].shape[:2]),
@@ -228,8 +244,9 @@ def _stacked(pictures: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
-def _without_frames(source: VideoInput, start: int, error: str) -> Clip:
+def _without_frames(source: VideoInput, error: str, start: int | None = None) -> Clip:
     empty = torch.zeros((0, 3, 0, 0), dtype=torch.uint8)
+    start = source.segment[0] if start is None else start
     return Clip(source, empty, empty, start, last=True, error=error)
 
 

@@ -73,6 +73,14 @@ def decode_frames(
         raise DamageError(reason(error)) from error
 
 
+def seek_to(container: InputContainer, stream: VideoStream, time: int) -> None:
+    """Sets a stream to the key frame at a time, in its units; raises DamageError."""
+    try:
+        container.seek(time, stream=stream)
+    except av.FFmpegError as error:
+        raise DamageError(reason(error)) from error
+
+
 def decode_wanted(
     container: InputContainer, stream: VideoStream, wanted: Collection[int | None]
 ) -> Iterator[VideoFrame]:

@@ -14,7 +14,13 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from dff.data.samples import TimedFrame
 from dff.data.video.colours import matrix_of, picture_of
-from dff.data.video.decoding import CutShortError, DamageError, decode_frames, decode_wanted
+from dff.data.video.decoding import (
+    CutShortError,
+    DamageError,
+    decode_frames,
+    decode_wanted,
+    seek_to,
+)
 from dff.data.video.display_matrix import orientation_of
 from dff.data.video.frame_table import FrameTable, scan_frames
 from dff.data.video.frame_times import FrameClock, count_frames, header_end, promised_frames
@@ -119,7 +125,7 @@ class VideoFile:
         """Yields each frame once, in order, (H, W, 3) uint8 RGB; see `timed`."""
         return (frame.picture for frame in self.timed())
 
-    def timed(self, motion: bool = False) -> Iterator[TimedFrame]:
+    def timed(self, motion: bool = False, start: int = 0) -> Iterator[TimedFrame]:
         """Yields each frame once, in order, with its time; memory does not grow.
 
         The frames that are there are given, whatever their number in the header. A frame of
@@ -128,13 +134,16 @@ class VideoFile:
         Args:
             motion: Also read the motion vectors of the file, where its format has any and frames
                 are shown as they are stored.
+            start: Number of the first frame that is given. Decoding begins at the key frame before
+                it, or at the first frame of the file where seeking cannot be trusted.
 
         Raises:
             VideoError: The file is damaged, or ends before its container says so; the message
                 says how many frames came before.
         """
-        count = 0
-        reformatter = VideoReformatter()
+        table = self.frame_table() if start else None
+        sought = table.pts[start] if table is not None and start < len(table.pts) else None
+        count, reformatter = 0, VideoReformatter()
         # with frame threads, vectors of B-frames differ from one time to the next
         with open_stream(self.path, threads=1 if motion else 0) as (container, stream):
             vectors = MotionReader() if motion and ask_for_motion(self.path, stream) else None
@@ -142,7 +151,21 @@ class VideoFile:
             # AVI says when a frame is decoded: what it has as pts is wrong with B-frames.
             by_decoding = container.format.name == "avi"
             try:
+                if table is not None and sought is not None:
+                    seek_to(container, stream, table.seeks[table.key_of(start)])
+                    for stamp in table.pts[:start]:
+                        clock.time(stamp, None)
+                    count = start
                 for frame in decode_frames(self.path, container, stream):
+                    if sought is not None and frame.pts is not None and frame.pts < sought:
+                        if vectors is not None:
+                            vectors.field(frame)
+                        continue
+                    if sought not in (None, frame.pts):  # the table is wrong
+                        self.use_table(None)
+                        yield from self.timed(motion, start)
+                        return
+                    sought = None
                     time = clock.time(frame.dts if by_decoding else frame.pts, frame.duration)
                     field = None
                     if vectors is not None:
@@ -151,9 +174,10 @@ class VideoFile:
                             vectors = None
                         else:
                             field = vectors.field(frame)
-                    picture = picture_of(frame, reformatter, self.size)
-                    yield TimedFrame(picture, time, clock.end(end), field)
                     count += 1
+                    if count > start:
+                        picture = picture_of(frame, reformatter, self.size)
+                        yield TimedFrame(picture, time, clock.end(end), field)
             except DamageError as error:
                 raise VideoError(
                     f"{self.path}: damaged after {count} good frames ({error}): "
@@ -231,7 +255,7 @@ class VideoFile:
             with kept_stream(self.path) as (container, stream, reformatter):
                 for key, numbers in groupby(ordered, table.key_of):
                     number_at = {table.pts[number]: number for number in numbers}
-                    container.seek(table.seeks[key], stream=stream)
+                    seek_to(container, stream, table.seeks[key])
                     for frame in decode_wanted(container, stream, number_at.keys()):
                         if (number := number_at.pop(frame.pts, None)) is not None:
                             found[number] = picture_of(frame, reformatter, self.size)

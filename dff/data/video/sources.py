@@ -65,8 +65,8 @@ class Video(Protocol):
         """Yields each frame once, (H, W, 3) uint8 RGB; raises VideoError where it is damaged."""
         ...
 
-    def timed(self, motion: bool = False) -> Iterator[TimedFrame]:
-        """Yields the same frames with their times, and with `motion` what the file says of that."""
+    def timed(self, motion: bool = False, start: int = 0) -> Iterator[TimedFrame]:
+        """Yields the same frames with their times, from number `start` on; see `VideoFile`."""
         ...
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -119,11 +119,11 @@ class FrameFolder:
         """
         return (frame.picture for frame in self.timed())
 
-    def timed(self, motion: bool = False) -> Iterator[TimedFrame]:
+    def timed(self, motion: bool = False, start: int = 0) -> Iterator[TimedFrame]:
         """Yields each frame with its time: they follow each other evenly; images know no motion."""
         if motion:
             say_none(self.path, "it is a folder of images")
-        for index in range(len(self._files)):
+        for index in range(start, len(self._files)):
             picture = self._image(index, self.size)
             yield TimedFrame(picture, index / self.fps, (index + 1) / self.fps)
 
@@ -180,6 +180,7 @@ class VideoInput:
         frames: File names of the images in order, where `path` is a folder.
         fps: Frames per second of the images; a file has its own.
         address: Of a file elsewhere, which is to be copied here first; `path` is how it is shown.
+        segment: Its frames from the first number up to the second, or to the end.
     """
 
     path: str
@@ -187,6 +188,7 @@ class VideoInput:
     frames: tuple[str, ...] | None = None
     fps: float = FOLDER_FPS
     address: str = field(default="", repr=False)
+    segment: tuple[int, int | None] = (0, None)
 
     @property
     def place(self) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from dff.data.video.colours import usual_matrix
-from dff.data.video.file import VideoError
+from dff.data.video.file import VideoError, VideoFile
 from dff.data.video.frame_times import checked_fps
 
 _TICKS = 30_000
@@ -242,3 +242,59 @@ class VideoWriter:
             f"({getattr(error, 'strerror', None) or error}): "
             "is there room on the disk, and does the encoder take this size?"
         )
+
+
+def join_videos(path: Path, parts: Sequence[Path], times: Sequence[float], end: float) -> None:
+    """Joins files of `VideoWriter` to one, without decoding them.
+
+    Parts whose encoders differ, as those of machines with other versions of it, are encoded anew.
+
+    Args:
+        path: Target, ending in .mp4.
+        parts: In order, each of the same size.
+        times: When each frame of all of them is shown, in seconds from 0, increasing.
+        end: When the last one gives way, in seconds.
+
+    Raises:
+        VideoError: A part is damaged, or the disk is full.
+    """
+    target = path.with_name(f".{path.stem}.part.mp4")
+    heads = set()
+    try:
+        with av.open(str(target), "w", options={"movflags": "faststart"}) as joined:
+            number, out, before = 0, None, -1
+            for part in parts:
+                with av.open(str(part)) as container:
+                    stream = container.streams.video[0]
+                    heads.add(stream.codec_context.extradata)
+                    if len(heads) > 1:
+                        break
+                    out = out or joined.add_stream_from_template(stream)
+                    unit = stream.time_base
+                    for packet in container.demux(stream):
+                        if not packet.size:
+                            continue
+                        follows = times[number + 1] if number + 1 < len(times) else end
+                        packet.pts = packet.dts = max(before + 1, round(times[number] / unit))
+                        packet.duration = max(1, round(follows / unit) - packet.pts)
+                        packet.stream, before = out, packet.pts
+                        joined.mux(packet)
+                        number += 1
+        if len(heads) == 1:
+            os.replace(target, path)
+            return
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise VideoError(f"{path} could not be joined from its segments ({error})") from error
+    finally:
+        target.unlink(missing_ok=True)
+    _encode_again(path, parts, times, end)
+
+
+def _encode_again(path: Path, parts: Sequence[Path], times: Sequence[float], end: float) -> None:
+    videos = [VideoFile(part) for part in parts]
+    first, shown = videos[0], iter(times)
+    with VideoWriter(path, first.fps, first.size, pixel_aspect=first.pixel_aspect) as writer:
+        for video in videos:
+            for frame in video:
+                writer.write(frame, next(shown))
+        writer.close(end)

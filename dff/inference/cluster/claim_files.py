@@ -80,6 +80,10 @@ class ClaimFiles:
             self._heart.start()
         return last + 1
 
+    def holds(self, name: str) -> bool:
+        """Whether this process has taken a name and not given it free."""
+        return name in self._held
+
     def attempt(self, name: str) -> int:
         """Which attempt at a name that is held this one is."""
         return self._held[name][0]

@@ -17,6 +17,7 @@ class Progress:
         total: All of them, with those that are predicted.
         failed: Those of the rest that could not be.
         clock: Seconds.
+        unit: What is counted.
     """
 
     def __init__(
@@ -25,8 +26,10 @@ class Progress:
         total: int,
         failed: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        unit: str = "videos",
     ) -> None:
         self.left, self.total, self.failed, self.clock = left, total, failed, clock
+        self.unit = unit
         self._began = clock()
         self._told = self._began
 
@@ -48,11 +51,11 @@ class Progress:
         """The words of `tell`."""
         seconds, settled = self.clock() - self._began, done + failed
         before = self.total - self.left - self.failed
-        words = f"{before + done} of {self.total} videos are predicted"
+        words = f"{before + done} of {self.total} {self.unit} are predicted"
         if self.failed + failed:
             words += f", {self.failed + failed} could not be"
         if settled and seconds > 0:
-            words += f"; {3600 * settled / seconds:.0f} videos per hour"
+            words += f"; {3600 * settled / seconds:.0f} {self.unit} per hour"
             words += f", {_duration(seconds / settled * (self.left - settled))} left"
         return words
 

@@ -80,8 +80,9 @@ class RayCrew:
         Raises:
             ValueError: There is no cluster at the address.
         """
-        videos = work.open_videos()
+        videos = work.open_items()
         if not videos:
+            work.join()
             return
         asked_to_end = signal.getsignal(signal.SIGTERM)
         started = self._connect()
@@ -99,6 +100,7 @@ class RayCrew:
                     done += 1
                 if work.progress.due():
                     work.progress.tell(done, failed)
+            work.join()
         finally:
             if started:
                 ray.shutdown()
@@ -182,6 +184,7 @@ class _Actor:
         for item in batch["video"]:
             values = json.loads(str(item))
             frames = values.pop("frames")
+            values["segment"] = tuple(values["segment"])
             video = VideoInput(**values, frames=None if frames is None else tuple(frames))
             names.append(video.name)
             try:

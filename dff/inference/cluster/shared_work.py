@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from dff.inference.cluster.claim_files import EXPIRY, ClaimFiles, ClaimLostError
 from dff.inference.cluster.failures import FAILED, FailureRecords
 from dff.inference.cluster.progress import Progress
 from dff.inference.results.folders import SHARED
+from dff.inference.results.segments import join_segments
 from dff.inference.results.writer import ResultWriter
 
 ATTEMPTS = 3
@@ -28,7 +29,8 @@ class SharedWork:
 
     Any number of processes iterate over the same videos with the same output folder: each video
     goes to one of them, and to another one where that ends before the video is done. The iteration
-    ends when all videos are predicted or could not be, whoever did it.
+    ends when all videos are predicted or could not be, whoever did it. A long video goes to them in
+    segments, and one of them joins what was found.
 
     To be used in a `with` statement. What is claimed is free after it; but where the code has
     failed, claims stay behind as those of a process that died, so that a video that always does
@@ -41,6 +43,8 @@ class SharedWork:
         retry: Try again what could not be predicted before.
         speaks: Say from time to time how far all processes are.
         folder: Which all of them see, for the claims; in that of the results if None.
+        segments: Name of a video -> its segments, where it is to be predicted by them; the writer's
+            folder is a `SegmentedFolder` then.
 
     Attributes:
         failed: Name of a video -> why it could not be predicted, of all processes.
@@ -54,35 +58,49 @@ class SharedWork:
         retry: bool = False,
         speaks: bool = True,
         folder: str | Path | None = None,
+        segments: Mapping[str, Sequence[VideoInput]] | None = None,
     ) -> None:
         self.videos, self.writer, self.speaks = videos, writer, speaks
         self.folder = writer.folder.work / SHARED if folder is None else Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.claims = ClaimFiles(self.folder, expiry)
         self.records = FailureRecords(self.folder, writer.settings)
-        self.failed: dict[str, str] = {}
+        self.segments = dict(segments or {})
+        self._whole = {
+            part.name: video for video in videos for part in self.segments.get(video.name, ())
+        }
+        self._items = [part for video in videos for part in self.segments.get(video.name, [video])]
+        self._reasons: dict[str, str] = {}  # of segments too
         self._stopped = threading.Event()
         self._lost: list[VideoInput] = []  # taken over by others, who may not finish either
-        self._by_name = {video.name: video for video in videos}
+        self._by_name = {video.name: video for video in (*videos, *self._items)}
         self._settled = set[str]()
         self._tried = set[str]()
         if retry:
-            for video in videos:
+            for video in self._by_name.values():
                 self.records.forget(video)
         reported = writer.folder.stamps()
-        for video in videos:
+        for video in self._by_name.values():
             self._is_settled(video, video.name in reported)
-        self._open = [video.name for video in videos if video.name not in self._settled]
+        self._open = [item.name for item in self._items if item.name not in self._settled]
         self._earlier = self._changes() if speaks else {}
-        self.progress = Progress(len(self._open), len(videos), len(self.failed))
+        unit = "segments" if self.segments else "videos"
+        failed = sum(item.name in self._reasons for item in self._items)
+        self.progress = Progress(len(self._open), len(self._items), failed, unit=unit)
         writer.claims = self
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """See above."""
+        return {v.name: self._reasons[v.name] for v in self.videos if v.name in self._reasons}
 
     def __iter__(self) -> Iterator[VideoInput]:
         """Yields videos for this process alone; waits while others have the rest."""
-        left = [video for video in self.videos if video.name not in self._settled]
+        left = self.open_items()
         # Each process begins somewhere else, so that they do not all ask for the same names.
         start = random.SystemRandom().randrange(len(left)) if left else 0
         left = left[start:] + left[:start]
+        left += [video for video in self.open_videos() if video.name in self.segments]
         wait = _FIRST_WAIT
         while left or self._lost:
             left, self._lost = left + self._lost, []
@@ -92,7 +110,10 @@ class SharedWork:
                     return
                 if video.name in self._tried or self._is_settled(video):
                     continue
-                if self._take(video):
+                if video.name in self.segments:
+                    if not self._join(video):
+                        others.append(video)
+                elif self._take(video):
                     wait = _FIRST_WAIT
                     yield video
                 elif video.name not in self._settled:
@@ -132,7 +153,7 @@ class SharedWork:
         if failure is not None and damaged:
             with suppress(OSError):  # a full disk: this process knows
                 self.records.add(self._by_name[name], failure)
-            self.failed[name] = failure
+            self._reasons[name] = failure
         if failure is None or damaged:
             self._settled.add(name)
         self.leave(name)
@@ -158,18 +179,26 @@ class SharedWork:
 
         A full disk for one; another process, or another run, may do them.
         """
-        told = self.writer.failed
-        return {
-            video.name: told.get(
-                video.name,
-                f"not predicted: {video.path}: no process has finished it: start this again",
-            )
-            for video in self.open_videos()
-        }
+        told, found = self.writer.failed, {}
+        for video in self.open_videos():
+            names = [video.name, *(part.name for part in self.segments.get(video.name, ()))]
+            none = f"not predicted: {video.path}: no process has finished it: start this again"
+            found[video.name] = next((told[name] for name in names if name in told), none)
+        return found
 
     def open_videos(self) -> list[VideoInput]:
         """Those that nobody is done with."""
         return [video for video in self.videos if not self._is_settled(video)]
+
+    def open_items(self) -> list[VideoInput]:
+        """Likewise, in place of a long video its segments."""
+        return [item for item in self._items if not self._is_settled(item)]
+
+    def join(self) -> None:
+        """Joins what is there of long videos, where all their segments have been dealt with."""
+        for video in self.open_videos():
+            if video.name in self.segments:
+                self._join(video)
 
     def clear(self) -> bool:
         """Removes the claims that processes of this machine have left when they ended.
@@ -177,9 +206,9 @@ class SharedWork:
         Returns:
             Whether there are others.
         """
-        for video in self.open_videos():
-            if self.claims.take(video.name):
-                self.leave(video.name)
+        for name in {video.name for video in (*self.open_videos(), *self.open_items())}:
+            if self.claims.take(name):
+                self.leave(name)
         return any(self.folder.glob("*.claim"))
 
     def _tell(self) -> None:
@@ -191,13 +220,17 @@ class SharedWork:
                 return
             names = {name for name, _ in new}
             failed = sum(f"{name}{FAILED}" in names for name in self._open)
-            done = sum(f"{name}.json" in names for name in self._open)
             parts = sum({f"{name}{FAILED}", f"{name}.json"} <= names for name in self._open)
+            done = sum(
+                not names.isdisjoint((f"{name}.json", f"{self._of(name).name}.json"))
+                for name in self._open
+            )
             self.progress.tell(done - parts, failed)
 
     def _changes(self) -> dict[str, object]:
         """File of a report or a record -> its stamp, of the videos that were not done."""
-        wanted = {f"{name}{suffix}" for name in self._open for suffix in (".json", FAILED)}
+        names = {*self._open, *(self._of(name).name for name in self._open)}
+        wanted = {f"{name}{suffix}" for name in names for suffix in (".json", FAILED)}
         found = {f"{name}.json": stamp for name, stamp in self.writer.folder.stamps().items()}
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -222,12 +255,39 @@ class SharedWork:
             return False
         return True
 
+    def _of(self, name: str) -> VideoInput:
+        """The video of a segment; any other video itself."""
+        return self._whole.get(name) or self._by_name[name]
+
+    def _join(self, video: VideoInput) -> bool:
+        """Joins the segments of a video; False while they are not done, or another process does."""
+        parts = self.segments[video.name]
+        waits = [part.name for part in parts if not self._is_settled(part)]
+        if waits and not self._is_settled(video):
+            # what this process has given up may still be done by others, or by the same command
+            held = self.claims.holds
+            return any(name in self._tried and not held(name) for name in waits)
+        if not self._take(video):
+            return video.name in self._settled
+        try:
+            reason = join_segments(self.writer, parts, self._reasons)
+            self.end(video.name, reason, damaged=reason is not None)
+            for part in parts:  # now that the video has a record of its own
+                self.records.forget(part)
+        except (OSError, ValueError) as error:
+            reason = f"not predicted: {video.path}: {self.writer.told(error)}"
+            self.writer.failed[video.name] = reason
+            self.end(video.name, reason, damaged=False)
+        return True
+
     def _is_settled(self, video: VideoInput, reported: bool = True) -> bool:
         if video.name in self._settled:
             return True
+        if video.name in self._whole and self._is_settled(self._whole[video.name]):
+            return True
         reason = self.records.reason(video)
         if reason is not None:
-            self.failed[video.name] = reason
+            self._reasons[video.name] = reason
         elif not reported or not self.writer.finished(video):
             return False
         self._settled.add(video.name)

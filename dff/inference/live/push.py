@@ -45,6 +45,9 @@ class PushSink:
         if scheme not in formats:
             raise ValueError(f"--push {masked(address)}: wanted an rtsp:// or rtmp:// address")
         self.address, self.fps, self.format = address, fps, formats[scheme]
+        self.name = masked(address)
+        if scheme == "rtmp":  # what stands last is the key that lets anybody broadcast
+            self.name = f"{self.name.rpartition('/')[0]}/***"
         self.dropped = 0
         self._waiting: queue.Queue[tuple[float, np.ndarray] | None] = queue.Queue(WAITING)
         self._container: Any = None
@@ -76,7 +79,7 @@ class PushSink:
                 self._send(*waiting)
             except (av.FFmpegError, OSError, ValueError) as error:
                 print(
-                    f"warning: {masked(self.address)} takes no frames ({reason(error)}); tried "
+                    f"warning: {self.name} takes no frames ({reason(error)}); tried "
                     f"again in {OPENING:g} s",
                     file=sys.stderr,
                 )

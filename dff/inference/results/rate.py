@@ -51,7 +51,7 @@ class RateWatch:
 
     def put(self, result: Result) -> None:
         """Counts a clip, and hands it on."""
-        if result.clip.start == 0:
+        if result.clip.first:
             self._frames, self._keys, self._seconds = 0, 0, 0.0
         self._frames += len(result.key_frames)
         self._keys += sum(result.key_frames)

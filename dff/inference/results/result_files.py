@@ -42,6 +42,8 @@ def source_of(video: VideoInput) -> dict[str, Any]:
     }  # fmt: skip
     if video.frames is not None and video.fps != FOLDER_FPS:
         source["fps"] = video.fps
+    if video.segment != (0, None):
+        source["segment"] = list(video.segment)
     return source
 
 

@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,6 +65,11 @@ class ErrorOutput:
     def fileno(self) -> int:
         """Of which tqdm asks the width."""
         return sys.stderr.fileno()
+
+
+def report_text(report: Mapping[str, Any], times: Sequence[float]) -> str:
+    """A report as JSON, with the times of all frames in one line."""
+    return f'{json.dumps(report, indent=2)[:-2]},\n  "times": {json.dumps(list(times))}\n}}\n'
 
 
 class VideoResults:
@@ -168,8 +173,7 @@ class VideoResults:
             "duration": round(self.end, 6),
             **({} if error is None else {"error": error}),
         }
-        times = json.dumps([round(shown, 6) for shown in self.times])  # in one line
-        return f'{json.dumps(report, indent=2)[:-2]},\n  "times": {times}\n}}\n'
+        return report_text(report, [round(shown, 6) for shown in self.times])
 
     def abort(self) -> None:
         """Removes what has been written of this video, as far as the disk allows it."""

@@ -137,7 +137,7 @@ class ResultWriter:
                     video.finish()
         except (OSError, ValueError) as error:
             # The rest of this video is passed over; the other videos are finished.
-            self._fail(video, self._told(error))
+            self._fail(video, self.told(error))
         if result.clip.last:
             self._open = None
             reason = self.failed.get(video.name)
@@ -150,7 +150,7 @@ class ResultWriter:
         try:
             video.claim()
         except (OSError, ValueError) as error:
-            self._fail(video, self._told(error))
+            self._fail(video, self.told(error))
         return video
 
     def _end_early(self, video: VideoResults, reason: str) -> None:
@@ -171,7 +171,8 @@ class ResultWriter:
         named = reason if path in reason else f"{path}: {reason}"
         self.failed.setdefault(video.name, f"{outcome}: {named}")
 
-    def _told(self, error: OSError | ValueError) -> str:
+    def told(self, error: OSError | ValueError) -> str:
+        """A fault in writing, in words."""
         fault = error if isinstance(error, OSError) else error.__cause__
         if isinstance(fault, OSError) and fault.strerror:  # the system's, not one told in words
             return (

@@ -13,6 +13,7 @@ from dff.data.files.remote import local_copy, open_address, version_of
         ("s3://key:se/cr+et@bucket/a.mp4", "s3://key:***@bucket/a.mp4"),
         ("sftp://host:22/a@b.mp4", "sftp://host:22/a@b.mp4"),
         ("sftp://user:pass@host:22/a.mp4", "sftp://user:***@host:22/a.mp4"),
+        ("sftp://user:p@ss@host/a@2x.mp4", "sftp://user:***@host/a@2x.mp4"),
         ("https://token@host/a.mp4", "https://***@host/a.mp4"),
     ],
 )

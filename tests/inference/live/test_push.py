@@ -92,7 +92,7 @@ def test_an_rtmp_server_gets_the_frames(monkeypatch):
 
 
 def test_a_server_that_takes_no_frames_is_told_once(capsys):
-    push = PushSink("rtmp://me:secret@127.0.0.1:9/a")
+    push = PushSink("rtmp://me:secret@127.0.0.1:9/live/secret-key")
     for number in range(3):
         push.put(result(number))
     wait_for(lambda: push.dropped == 3)

@@ -104,6 +104,8 @@ def test_stopping_a_source_of_which_nobody_takes_frames_ends_its_thread(tmp_path
         ("rtsp://me:secret@cam:554/a?token=x", "rtsp://me:***@cam:554/a?***"),
         ("rtsp://cam/a", "rtsp://cam/a"),
         ("http://user:p%40ss@h/x.m3u8", "http://user:***@h/x.m3u8"),
+        ("rtsp://secret@cam:554/a", "rtsp://***@cam:554/a"),
+        ("rtsp://admin:12@34@cam/a", "rtsp://admin:***@cam/a"),
     ],
 )
 def test_no_password_is_shown(word, wanted):
