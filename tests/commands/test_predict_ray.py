@@ -73,6 +73,21 @@ def test_an_interrupted_run_does_the_rest(place, plain, tmp_path):  # noqa: F811
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
+def test_actors_share_a_video_in_segments(place, plain, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    process = start(*words(place, out, "--ray", "local", "--segment_frames", "4"))
+    told, errors = process.communicate(timeout=240)
+    assert process.returncode == 3, errors
+    assert told.splitlines()[-1] == f"6 of 8 videos are predicted in {out}"
+    found = contents(out)
+    counts = [report.pop("segments", 1) for name, report in found.items() if ".json" in name]
+    assert sorted(counts) == [2] * 5 + [3]
+    overlays = {name for name in plain if name.endswith(".mp4")}  # encoded anew in each segment
+    assert found.keys() == plain.keys()
+    assert all(found[name] == plain[name] for name in plain.keys() - overlays)
+    assert not (out / ".claims" / "segments").exists()
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense://x"])
 def test_an_address_without_a_cluster_is_said(address, place, tmp_path):  # noqa: F811
     with pytest.raises(ValueError, match=f"no Ray cluster answers at {address} .*: check the addr"):
