@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class FitCLI(LightningCLI):
 
     def __init__(self, default_config: str | Path, args: ArgsType = None) -> None:
         self.default_config = str(default_config)
+        # What validation logs is gathered from all processes before, so that they log the same.
+        warnings.filterwarnings("ignore", r"It is recommended to use `self\.log\('val/")
         super().__init__(
             L.LightningModule,
             L.LightningDataModule,
@@ -132,7 +135,7 @@ class FitCLI(LightningCLI):
         rank_zero_info("\n".join(f"{data.root}: {sentence}" for sentence in told))
         if by_hand:
             names = ", ".join(_flag(key) for key in by_hand)
-            rank_zero_info(f"{names} stay as you have set them")
+            rank_zero_info(f"kept as you have set it: {names}")
 
     def after_fit(self) -> None:
         """Says what the checkpoint is for."""

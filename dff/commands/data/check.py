@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-FORMATS = ("coco", "cvat", "yolo", "mot", "voc", "masks")
+FORMATS = ("coco", "cvat", "yolo", "mot", "voc", "masks", "mask_folders")
 KINDS = ("numbers", "binary", "colours")
 
 

@@ -1,18 +1,18 @@
 """Finds out what a folder of data is, by looking at it: the layouts and formats that are known."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dff.data.annotations import masks as mask_files
 from dff.data.annotations.annotation_set import AnnotationSet, Splits
-from dff.data.annotations.findings import Findings
-from dff.data.annotations.formats import coco, coco_file, cvat, mot, voc, yolo
+from dff.data.annotations.formats import coco, coco_file, cvat, mask_folders, mot, voc, yolo
+from dff.data.annotations.mask_sets import sets_of_masks
 from dff.data.datasets import folder
 from dff.data.samples import SampleError
 
-Format = Literal["coco", "cvat", "yolo", "mot", "voc", "masks"]
+Format = Literal["coco", "cvat", "yolo", "mot", "voc", "masks", "mask_folders"]
 WORDS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "test", "testing", "dev"),
@@ -24,12 +24,13 @@ class Found(NamedTuple):
     """What a folder is taken for.
 
     `format`: which reader. `files`: split -> what it reads there; "all" where no split is told.
-    `why`: in one sentence.
+    `why`: in one sentence. `folders`: of `mask_folders`, split -> images and masks.
     """
 
     format: Format
     files: dict[str, Path]
     why: str
+    folders: Mapping[str, mask_folders.Folders] = {}
 
 
 def look(root: str | os.PathLike, wanted: Format | None = None) -> Found:
@@ -46,7 +47,7 @@ def look(root: str | os.PathLike, wanted: Format | None = None) -> Found:
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: set --data.root to the folder with your data")
-    order: tuple[Format, ...] = ("masks", "yolo", "coco", "cvat", "mot", "voc")
+    order: tuple[Format, ...] = ("masks", "yolo", "coco", "cvat", "mot", "voc", "mask_folders")
     for name in order if wanted is None else (wanted,):
         found = _LOOKS[name](root)
         if found is not None:
@@ -55,8 +56,9 @@ def look(root: str | os.PathLike, wanted: Format | None = None) -> Found:
     held = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
     raise SampleError(
         f"{what} in {root}, which holds {held}: wanted one of frames/ and masks/ (in train/ and "
-        "val/, or alone), a COCO or YouTube-VIS .json, CVAT's .xml, YOLO's data.yaml, gt/gt.txt of "
-        "MOT, or Annotations/*.xml of Pascal VOC; see the page on your own data"
+        "val/, or alone), images/ and masks/ (or JPEGImages/ and SegmentationClass/, and others), "
+        "a COCO or YouTube-VIS .json, CVAT's .xml, YOLO's data.yaml, gt/gt.txt of MOT, or "
+        "Annotations/*.xml of Pascal VOC; see the page on your own data"
     )
 
 
@@ -82,7 +84,13 @@ def read(
     outlines = bool(with_masks)
     sets: dict[str, AnnotationSet]
     if found.format == "masks":
-        sets = read_masks(Path(root), found.files, masks)
+        names = {s: "" if s == "all" else place.name for s, place in found.files.items()}
+        snippets = {s: folder.find_snippets(root, name) for s, name in names.items()}
+        places = {s: place / "masks" for s, place in found.files.items()}
+        sets = sets_of_masks("frames and masks", Path(root), snippets, places, masks)
+    elif found.format == "mask_folders":
+        snippets = {s: mask_folders.find_masked_images(f) for s, f in found.folders.items()}
+        sets = sets_of_masks("images and masks", Path(root), snippets, found.files, masks)
     elif found.format == "yolo":
         sets = yolo.read_yolo(found.files["all"], outlines)
     elif found.format == "voc":
@@ -145,6 +153,15 @@ def _masks(root: Path) -> Found | None:
     return None
 
 
+def _mask_folders(root: Path) -> Found | None:
+    found = mask_folders.find_folders(root, WORDS)
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    why = f"{first.masks} has masks of the images in {first.images}"
+    return Found("mask_folders", {s: f.masks for s, f in found.items()}, why, found)
+
+
 _LOOKS: dict[Format, Callable[[Path], Found | None]] = {
     "coco": _coco,
     "cvat": _cvat,
@@ -152,6 +169,7 @@ _LOOKS: dict[Format, Callable[[Path], Found | None]] = {
     "mot": _mot,
     "voc": _voc,
     "masks": _masks,
+    "mask_folders": _mask_folders,
 }
 
 
@@ -210,63 +228,3 @@ def _begins_as_cvat(file: Path) -> bool:
     with open(file, "rb") as opened:
         start = opened.read(1 << 14)
     return b"<annotations" in start and b"<meta" in start
-
-
-# ---------------------------------------------------------------------------- masks
-
-
-def read_masks(
-    root: Path, places: dict[str, Path], kind: mask_files.MaskKind | None
-) -> dict[str, AnnotationSet]:
-    """Masks in folders; see `dff.data.datasets.folder`.
-
-    Args:
-        root: Folder with `classes.txt`, which palettes of the masks may take the place of.
-        places: Split -> folder with `frames` and `masks`.
-        kind: What their values mean; None finds it out.
-
-    Raises:
-        FileNotFoundError: There is no frame with a mask.
-        SampleError: Nothing tells the classes, or a file cannot be used.
-    """
-    found = {
-        s: folder.find_snippets(root, "" if s == "all" else place.name)
-        for s, place in places.items()
-    }
-    files = [file for snippets in found.values() for file in _mask_files(snippets)]
-    if (root / "classes.txt").is_file():
-        names, palette = folder.read_classes(root)
-        colours = palette.tolist()
-    else:
-        names, colours = mask_files.classes_of_palettes(files)
-    told, why = mask_files.tell_kind(files, len(names))
-    kind = kind or told
-    classes, reader, colours = folder.mask_reader(kind, names, colours)
-    sets = {}
-    for split, snippets in found.items():
-        findings = Findings()
-        findings.note(f"masks hold {_KINDS[kind]}: {why}")
-        if snippets.labels_left_out:
-            findings.add(
-                "masks belong to no frame",
-                f"below {places[split] / 'masks'}",
-                "call a mask by the name of its frame, or of a video file by the frame's number",
-                count=snippets.labels_left_out,
-            )
-        sets[split] = AnnotationSet(
-            "frames and masks",
-            snippets,
-            classes=classes,
-            palette=colours,
-            read_mask=reader,
-            findings=findings,
-        )
-    return sets
-
-
-_KINDS = {"numbers": "numbers of classes", "binary": "0 and 255", "colours": "colours of classes"}
-
-
-def _mask_files(snippets: Any) -> Iterator[str]:
-    for snippet in snippets:
-        yield from snippet.masks.values()

@@ -113,12 +113,14 @@ def colour_masks(names: Sequence[str], palette: np.ndarray) -> ColourMasks:
     return ColourMasks(palette.astype(np.uint8), np.array(labels, np.uint8))
 
 
-def tell_kind(files: Sequence[str], classes: int) -> tuple[MaskKind, str]:
+def tell_kind(files: Sequence[str], classes: int, by_colours: bool = False) -> tuple[MaskKind, str]:
     """What the values of masks mean, by looking at some of them.
 
     Args:
         files: The masks.
         classes: How many classes there are.
+        by_colours: Whether the classes were listed by their colours, so that those of a palette
+            count and not its numbers.
 
     Returns:
         The kind, and why.
@@ -128,9 +130,11 @@ def tell_kind(files: Sequence[str], classes: int) -> tuple[MaskKind, str]:
     for file in files[::step]:
         try:
             with Image.open(file) as image:
-                coloured = image.mode not in ("L", "P", "1", "I", "I;16", "LA")
-            if coloured:
+                mode = image.mode
+            if mode not in ("L", "P", "1", "I", "I;16", "LA"):
                 return "colours", f"{file} has three channels"
+            if mode == "P" and by_colours:
+                return "colours", f"{file} has a palette, and the classes are listed by colours"
             values |= set(values_in(read_labels(file)).tolist())
         except (OSError, SampleError, SyntaxError, ValueError):
             continue  # a damaged mask is told where it is read

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dff.data.annotations.class_lists import class_file, class_lines
 from dff.data.annotations.frames import is_video, open_frames
 from dff.data.annotations.masks import IGNORED_NAME, BinaryMasks, MaskKind, colour_masks
 from dff.data.files.images import natural_order, read_labels, values_in
 from dff.data.pair_files import ReadMask
-from dff.data.samples import IGNORED, SampleError, Snippet, Snippets, read_text
+from dff.data.samples import IGNORED, SampleError, Snippet, Snippets
 
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 _SECOND = re.compile(r"(\d+(?:\.\d+)?)s")
@@ -30,9 +31,16 @@ _CLASS_LINE = re.compile(r"(?P<name>.+?)(?:\s+(?P<r>\d+)\s+(?P<g>\d+)\s+(?P<b>\d
 
 @dataclass(frozen=True)
 class MaskReader:
-    """Reads masks of a data set with `classes` classes: path -> (H, W) uint8, 255 ignored."""
+    """Reads masks of numbers: path -> (H, W) uint8, 255 ignored.
+
+    Args:
+        classes: How many numbers there are, from 0.
+        ignored: The one that means that a pixel does not count, beside 255; those above it are one
+            smaller in what is read. None where there is none.
+    """
 
     classes: int
+    ignored: int | None = None
 
     def __call__(self, path: str | os.PathLike) -> np.ndarray:
         """Reads one mask.
@@ -50,27 +58,32 @@ class MaskReader:
                 f"{self.classes} classes, 0..{self.classes - 1} (and {IGNORED} for ignored): "
                 "correct the mask, or add the classes to classes.txt"
             )
-        return mask.astype(np.uint8, copy=False)
+        if self.ignored is None:
+            return mask.astype(np.uint8, copy=False)
+        table = np.arange(256) - (np.arange(256) > self.ignored)
+        table[[self.ignored, IGNORED]] = IGNORED
+        return table.astype(np.uint8)[mask]
 
 
 def read_classes(root: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
-    """Reads ROOT/classes.txt: the K names, and their colours as (K, 3) uint8 RGB.
+    """Reads the list of classes in a folder: the K names, and their colours as (K, 3) uint8 RGB.
 
-    Classes without a colour get one that no other class has. Empty lines are passed over.
+    That is classes.txt, or one of the others that `class_lists` knows. Classes without a colour get
+    one that no other class has. Empty lines are passed over.
 
     Raises:
-        FileNotFoundError: There is no classes.txt.
+        FileNotFoundError: There is no list.
         SampleError: It names no class, too many, one twice, or a colour outside 0..255.
     """
-    path = Path(root) / "classes.txt"
-    if not path.is_file():
+    path = class_file(Path(root))
+    if path is None:
         raise FileNotFoundError(
-            f"no {path}: write one class a line, in the order of the numbers in the masks "
-            "(the first line is class 0), or set --data.root"
+            f"no {Path(root) / 'classes.txt'}: write one class a line, in the order of the numbers "
+            "in the masks (the first line is class 0), or set --data.root"
         )
     names: list[str] = []
     colours: list[tuple[int, ...] | None] = []
-    for line in read_text(path).splitlines():
+    for line in class_lines(path):
         if match := _CLASS_LINE.fullmatch(line.strip()):
             rgb = match.group("r", "g", "b")
             names.append(match["name"])
@@ -102,10 +115,6 @@ def mask_reader(
         SampleError: The names do not go with the kind.
     """
     colours = [list(colour) for colour in palette]
-    if kind == "colours":
-        reader = colour_masks(names, np.array(palette, np.uint8))
-        real = [i for i, name in enumerate(names) if name != IGNORED_NAME]
-        return tuple(names[i] for i in real), reader, [colours[i] for i in real]
     if kind == "binary":
         if len(names) != 2:
             raise SampleError(
@@ -113,7 +122,14 @@ def mask_reader(
                 "the class of 0 in its first line and that of 255 in the second"
             )
         return tuple(names), BinaryMasks(), colours
-    return tuple(names), MaskReader(len(names)), colours
+    real = [i for i, name in enumerate(names) if name != IGNORED_NAME]
+    reader: ReadMask
+    if kind == "colours":
+        reader = colour_masks(names, np.array(palette, np.uint8))
+    else:
+        ignored = names.index(IGNORED_NAME) if IGNORED_NAME in names else None
+        reader = MaskReader(len(names), ignored)
+    return tuple(names[i] for i in real), reader, [colours[i] for i in real]
 
 
 def find_snippets(root: str | os.PathLike, split: str, require_labels: bool = True) -> Snippets:

@@ -24,6 +24,7 @@ class Graph:
         name: Of the graph and its file.
         module: Takes the inputs in their order, gives a tuple.
         inputs: Examples by name; maps (B, C, h, w) are of any size where an export is dynamic.
+            They are contiguous, for compiled code takes its inputs as the examples lie in memory.
         outputs: Names.
     """
 
@@ -46,8 +47,8 @@ class Part(nn.Module):
         self.model, self.function = model, function
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The maps -> what the function gives."""
-        return self.function(*inputs)
+        """The maps -> what the function gives, which may be the input of another graph."""
+        return tuple(value.contiguous() for value in self.function(*inputs))
 
 
 @torch.no_grad()
@@ -108,7 +109,8 @@ def graphs_of(
         inputs: Mapping[str, Tensor],
         outputs: Sequence[str],
     ) -> Graph:
-        return Graph(name, Part(model, function), inputs, tuple(outputs))
+        examples = {name: value.contiguous() for name, value in inputs.items()}
+        return Graph(name, Part(model, function), examples, tuple(outputs))
 
     graphs = [part("key", recognize_key, {"frame": key}, (*levels, *results))]
     flow = model.find_flow(key, before)

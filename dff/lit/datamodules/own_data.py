@@ -113,7 +113,7 @@ class Auto(Annotated):
 
     Args:
         root: The folder.
-        format: coco, cvat, yolo, mot, voc or masks; None finds it out.
+        format: coco, cvat, yolo, mot, voc, masks or mask_folders; None finds it out.
         with_masks: Whether a segmentation is learned from outlines, where the format has both boxes
             and outlines.
         masks: What the values of mask files mean; None finds it out.

@@ -105,3 +105,12 @@ def test_frames_of_a_video_file_by_number_and_by_second(tmp_path):
     cv2.imwrite(str(folder / "7.png"), mask)
     with pytest.raises(SampleError, match=r"the mask 7\.png belongs to no frame of .* has 6"):
         looking.read(tmp_path)
+
+
+def test_a_class_called_ignored_does_not_count_in_masks_of_numbers(tmp_path):
+    wanted = labels()
+    root = write(tmp_path, [wanted.astype(np.uint8)], "road\nignored\ncar\n")
+    found = looking.read(root).sets["train"]
+    assert found.classes == ("road", "car")
+    read = found.read_mask(str(root / "train/masks/a/0.png"))
+    np.testing.assert_array_equal(read, np.array([0, 255, 1])[wanted])

@@ -96,6 +96,22 @@ def test_half_precision_reaches_the_features_and_not_the_flow(model):
     assert propagate["flow"].dtype == torch.float32
 
 
+def test_maps_between_graphs_are_contiguous_whatever_the_network_gives(model, monkeypatch):
+    """ConvNeXt's have their channels last in memory, which compiled code would take for granted."""
+    encode = model.encode
+
+    def channels_last(image):
+        return encode(image).contiguous(memory_format=torch.channels_last)
+
+    monkeypatch.setattr(model, "encode", channels_last)
+    graphs = graphs_of(model, heads_of(model), frames(3).split(1), steps=True)
+    for graph in graphs:
+        assert all(value.is_contiguous() for value in graph.inputs.values()), graph.name
+        with torch.no_grad():
+            found = graph.module(*graph.inputs.values())
+        assert all(value.is_contiguous() for value in found), graph.name
+
+
 def test_no_size_is_fixed_by_the_example(model):
     """Traced at one size, run at others: odd ones, which are padded within, and lost flow."""
     copy = exportable(model, torch.float32, "gather")
