@@ -19,6 +19,11 @@ def main(arguments: list[str] | None = None) -> None:
     from dff.inference.model import read_model
 
     model, tasks, settings = read_model(args.checkpoint, args.flow_network, args.flow_from)
+    if args.speed and model.flow_from != "key" and not args.steps:
+        raise ValueError(
+            f"--speed without --steps: the flow of this model is {model.flow_from}, by way of the "
+            "frame before, which the engine finds step by step; add --steps"
+        )
     if args.flow_network is not None:
         settings = {**settings, "flow_network": args.flow_network}
     wish = Wish(

@@ -96,3 +96,10 @@ def test_what_another_runtime_cannot_do_is_told(capsys):
         with pytest.raises(SystemExit):
             predict.main(["model.ckpt", "a.mp4", "--runtime", "onnx", *words])
         assert f"{words[0]} with --runtime onnx: it runs a" in capsys.readouterr().err
+
+
+def test_speed_of_a_flow_by_way_of_the_frame_before_wants_steps(checkpoint, tmp_path):
+    words = ["--flow_from", "warm", "--speed", "--output", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match=r"--speed without --steps: .* is warm.*; add --steps"):
+        export.main([str(checkpoint), *words])
+    assert not (tmp_path / "out").exists()
