@@ -19,18 +19,14 @@ def main(arguments: list[str] | None = None) -> None:
     from dff.inference.model import read_model
 
     model, tasks, settings = read_model(args.checkpoint, args.flow_network, args.flow_from)
-    if args.speed and model.flow_from != "key" and not args.steps:
-        raise ValueError(
-            f"--speed without --steps: the flow of this model is {model.flow_from}, by way of the "
-            "frame before, which the engine finds step by step; add --steps"
-        )
     if args.flow_network is not None:
         settings = {**settings, "flow_network": args.flow_network}
     wish = Wish(
         format=args.format,
         size=tuple(args.size),
         dynamic=args.dynamic,
-        steps=args.steps,
+        # by way of the frame before, dff predict finds flow step by step
+        steps=args.steps or model.flow_from != "key",
         precision=args.precision,
         warp=args.warp,
         suppression=args.suppression,
@@ -80,8 +76,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--steps",
         action="store_true",
-        help="write encode, flow, propagate and head too: schedules that look at flow want them, "
-        "and models whose flow comes by way of the frame before",
+        help="write encode, flow, propagate and head too: schedules that look at flow want them; "
+        "models whose flow comes by way of the frame before always have them",
     )
     parser.add_argument(
         "--warp",

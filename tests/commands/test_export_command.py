@@ -98,8 +98,10 @@ def test_what_another_runtime_cannot_do_is_told(capsys):
         assert f"{words[0]} with --runtime onnx: it runs a" in capsys.readouterr().err
 
 
-def test_speed_of_a_flow_by_way_of_the_frame_before_wants_steps(checkpoint, tmp_path):
-    words = ["--flow_from", "warm", "--speed", "--output", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match=r"--speed without --steps: .* is warm.*; add --steps"):
-        export.main([str(checkpoint), *words])
-    assert not (tmp_path / "out").exists()
+def test_models_whose_flow_comes_by_way_of_the_frame_before_have_steps(checkpoint, video, tmp_path):
+    out = tmp_path / "out"
+    words = ["--flow_from", "warm", "--size", "96", "128", "--output", str(out)]
+    export.main([str(checkpoint), *words])
+    assert (out / "propagate.onnx").exists()
+    words = ["--runtime", "onnx", "--output", str(tmp_path / "predicted")]
+    assert predict.main([str(out), str(video), *words]) == 0
