@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import torch
 
@@ -30,7 +30,7 @@ from dff.inference.engine import predict_videos, read_clips
 from dff.inference.export.loading import load_exported
 from dff.inference.model import Model, load
 from dff.inference.per_frame import default_flow, load_per_frame
-from dff.inference.results.folders import SHARED
+from dff.inference.results.folders import shared_folder
 from dff.inference.results.rate import RateWatch
 from dff.inference.results.result_files import own_names, results_of
 from dff.inference.results.segments import SegmentedFolder
@@ -126,8 +126,8 @@ class Prediction:
             link_detections(tasks)
         self.writer = result_writer(args, tasks)
         if args.segment_frames:
-            shared = self.writer.folder.work / SHARED if args.claims is None else args.claims
-            self.writer.folder = SegmentedFolder(self.writer.folder, Path(shared) / "segments")
+            shared = shared_folder(self.writer.folder, args.claims)
+            self.writer.folder = SegmentedFolder(self.writer.folder, shared, results_of(tasks))
 
     def __call__(self, videos: Iterable[VideoInput]) -> dict[str, str]:
         """Predicts videos one after the other, on one device; each is asked for when it is due.
@@ -137,7 +137,12 @@ class Prediction:
         """
         from_file = self.model.networks.from_file
         clips = read_clips(
-            videos, self.schedule, self.resizing, device=self.model.device, motion=from_file
+            videos,
+            self.schedule,
+            self.resizing,
+            device=self.model.device,
+            check=self.writer.check,  # who waits for segments would not hear of it otherwise
+            motion=from_file,
         )
         watch = RateWatch(self.writer, self.args.frames_per_second or 0.0)
         predict_videos(self.engine, clips, watch)
@@ -164,9 +169,12 @@ def _predict_shared(run: Prediction, args: argparse.Namespace, videos: Sequence[
     segments = {}
     if args.segment_frames:
         left = run.writer.unfinished(named)
+        finished = {video.name for video in named} - {video.name for video in left}
+        cast(SegmentedFolder, run.writer.folder).remove(lambda name: name in finished)
         segments = split_long(left, args.segment_frames, args.key_duration or USUAL_KEY_DURATION)
+    shared = shared_folder(run.writer.folder, args.claims)
     with SharedWork(
-        named, run.writer, expiry, args.retry_failed, folder=args.claims, segments=segments
+        named, run.writer, expiry, args.retry_failed, folder=shared, segments=segments
     ) as work:
         if args.ray:
             crew = RayCrew(args.ray, args.ray_actors, args.ray_cpus, expiry)

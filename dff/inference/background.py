@@ -32,9 +32,15 @@ class Background:
         Raises:
             Exception: What an earlier job has raised.
         """
-        while self._jobs and (len(self._jobs) >= self.depth or self._jobs[0].done()):
+        self.check()
+        while len(self._jobs) >= self.depth:
             self._jobs.popleft().result()
         self._jobs.append(self._thread.submit(job, *arguments))
+
+    def check(self) -> None:
+        """Raises what a job has raised that is done, while nothing else is asked of this."""
+        while self._jobs and self._jobs[0].done():
+            self._jobs.popleft().result()
 
     def finish(self) -> None:
         """Waits for all jobs, and ends the thread.

@@ -5,7 +5,7 @@ import os
 import re
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]+)://")
-_SECRET = re.compile(r"(?:([^/@:]*):(?!\d+/)[^@]*(?:@[^@/]*(?=@))*|[^/@:]+)@")
+_SECRET = re.compile(r"(?!\[)(?:([^/@:]*):(?!\d+/)[^@]*(?:@[^@/]*(?=@))*|[^/@:]+)@")
 """User and password, or a token, before a host; a secret key may hold slashes, a password @."""
 _WEB = ("http", "https")
 

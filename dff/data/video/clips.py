@@ -17,7 +17,7 @@ from dff.data.samples import TimedFrame
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.motion import at_size
 from dff.data.video.sources import Video, VideoError, VideoFile, VideoInput
-from dff.data.video.table_cache import frame_times
+from dff.data.video.table_cache import table_of
 
 LONGEST_CLIP = 32
 """Frames in a clip at most, and bytes: what is read ahead and waits to be written stays small."""
@@ -173,7 +173,7 @@ class Clips:
         if self.max_frames is not None:
             end = min(number + self.max_frames, end or sys.maxsize)
         if number and isinstance(video, VideoFile):
-            frame_times(video)  # in which the place of the first frame is kept
+            table_of(video)  # its packets are looked through once, whichever segment is read
         stream = video.timed(self.motion, number)
         error: Exception | None = None
         while end is None or number < end:

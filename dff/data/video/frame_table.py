@@ -74,7 +74,8 @@ def scan_frames(path: str, container: InputContainer, stream: VideoStream) -> Fr
                 # An IDR picture lets no frame after it be shown before it, or need one before it.
                 closed = is_idr(bytes(packet), stream.codec_context.extradata or b"")
         closed = closed and not packet.is_discard
-        if not packet.is_discard:
+        hidden = codec == "vp8" and not bytes(packet)[0] & 0x10  # a frame that others refer to
+        if not packet.is_discard and not hidden:
             times.append(packet.pts)
     times.sort()
     if not times or len(set(times)) < len(times):

@@ -37,12 +37,35 @@ def frame_times(video: VideoFile, cache: str | os.PathLike | None = None) -> np.
         if table is None:
             times = np.array([frame.time for frame in video.timed()])
         else:
-            times = (np.array(table.pts) - table.pts[0]) * table.time_base
+            times = _times(table)
         _save(path, table, times)
         return times
     table, times = known
     video.use_table(table)
     return times
+
+
+def table_of(video: VideoFile, cache: str | os.PathLike | None = None) -> FrameTable | None:
+    """The table of a file, in the file's object for `read` and `timed` too; decodes nothing.
+
+    Args:
+        video: The file.
+        cache: As in `frame_times`.
+
+    Returns:
+        None where a seek cannot be trusted.
+    """
+    path = _path(video.path, cache)
+    known = _load(path)
+    if known is not None:
+        video.use_table(known[0])
+    elif (table := video.frame_table()) is not None:
+        _save(path, table, _times(table))
+    return video.frame_table()
+
+
+def _times(table: FrameTable) -> np.ndarray:
+    return (np.array(table.pts) - table.pts[0]) * table.time_base
 
 
 def _path(video: str, cache: str | os.PathLike | None) -> Path:

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -281,6 +282,8 @@ def join_videos(path: Path, parts: Sequence[Path], times: Sequence[float], end: 
                         joined.mux(packet)
                         number += 1
         if len(heads) == 1:
+            if number != len(times):
+                raise VideoError(f"{path}: its segments have {number} frames: wanted {len(times)}")
             os.replace(target, path)
             return
     except (av.FFmpegError, OSError, IndexError) as error:
@@ -292,9 +295,8 @@ def join_videos(path: Path, parts: Sequence[Path], times: Sequence[float], end: 
 
 def _encode_again(path: Path, parts: Sequence[Path], times: Sequence[float], end: float) -> None:
     videos = [VideoFile(part) for part in parts]
-    first, shown = videos[0], iter(times)
+    first, frames = videos[0], chain.from_iterable(videos)
     with VideoWriter(path, first.fps, first.size, pixel_aspect=first.pixel_aspect) as writer:
-        for video in videos:
-            for frame in video:
-                writer.write(frame, next(shown))
+        for frame, shown in zip(frames, times, strict=True):
+            writer.write(frame, shown)
         writer.close(end)

@@ -1,8 +1,13 @@
 """How far the videos of a list are, whoever predicts them."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
+from dff.inference.cluster.failures import FAILED
+from dff.inference.results.folders import ResultFolder
 from dff.inference.results.video_results import ErrorOutput
 
 _SECONDS = 10.0
@@ -58,6 +63,54 @@ class Progress:
             words += f"; {3600 * settled / seconds:.0f} {self.unit} per hour"
             words += f", {_duration(seconds / settled * (self.left - settled))} left"
         return words
+
+
+class SharedProgress:
+    """Says how far all processes are that share a list, by what is in their folders.
+
+    Args:
+        progress: Of all of them.
+        names: Of what was not done at the beginning -> that of its video, which it becomes a part
+            of; its own where it is no segment.
+        results: Where results are.
+        records: Folder of the `FailureRecords`.
+    """
+
+    def __init__(
+        self, progress: Progress, names: Mapping[str, str], results: ResultFolder, records: Path
+    ) -> None:
+        self.progress, self.names = progress, names
+        self.results, self.records = results, records
+        self._earlier = self._changes()
+
+    def tell(self) -> None:
+        """Writes a line, where it is time for that."""
+        if not self.progress.due():
+            return
+        try:
+            new = self._changes().items() - self._earlier.items()
+        except OSError:  # a network that is down for a moment: the next line says it
+            return
+        files = {file for file, _ in new}
+        failed = sum(f"{name}{FAILED}" in files for name in self.names)
+        in_part = sum({f"{name}{FAILED}", f"{name}.json"} <= files for name in self.names)
+        done = sum(
+            f"{name}.json" in files or f"{video}.json" in files
+            for name, video in self.names.items()
+        )
+        self.progress.tell(done - in_part, failed)
+
+    def _changes(self) -> dict[str, object]:
+        """File of a report or a record -> its stamp, of what was not done."""
+        names = {*self.names, *self.names.values()}
+        wanted = {f"{name}{suffix}" for name in names for suffix in (".json", FAILED)}
+        found = {f"{name}.json": stamp for name, stamp in self.results.stamps().items()}
+        with os.scandir(self.records) as entries:
+            for entry in entries:
+                if entry.name in wanted:
+                    with suppress(OSError):  # it has gone
+                        found[entry.name] = entry.stat().st_mtime_ns
+        return {file: stamp for file, stamp in found.items() if file in wanted}
 
 
 def _duration(seconds: float) -> str:

@@ -98,6 +98,7 @@ class RayCrew:
                     work.writer.failed[row["name"]] = row["failure"]
                 else:
                     done += 1
+                work.join(row["name"])
                 if work.progress.due():
                     work.progress.tell(done, failed)
             work.join()

@@ -1,27 +1,44 @@
 """The videos of a list, shared by processes that know of each other by files alone."""
 
-import os
 import random
 import shutil
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 from dff.data.video.sources import VideoInput
 from dff.inference.cluster.claim_files import EXPIRY, ClaimFiles, ClaimLostError
 from dff.inference.cluster.failures import FAILED, FailureRecords
-from dff.inference.cluster.progress import Progress
-from dff.inference.results.folders import SHARED
-from dff.inference.results.segments import join_segments
-from dff.inference.results.writer import ResultWriter
+from dff.inference.cluster.progress import Progress, SharedProgress
+from dff.inference.results.folders import shared_folder
+from dff.inference.results.segments import (
+    MARK,
+    SegmentedFolder,
+    SegmentsGoneError,
+    join_segments,
+)
+from dff.inference.results.writer import ResultWriter, not_predicted
 
 ATTEMPTS = 3
 """Processes that may end without a word over one video, before it is left alone."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0
 """Seconds before it is looked again what the others have done; each wait is longer."""
+
+
+class _Join(Enum):
+    """What became of the joining of a video: nothing is left to do here, or it waits for others."""
+
+    ENDED, LATER = range(2)
+
+
+class _StoppedError(Exception):
+    """The process is to end."""
 
 
 class SharedWork:
@@ -60,8 +77,8 @@ class SharedWork:
         folder: str | Path | None = None,
         segments: Mapping[str, Sequence[VideoInput]] | None = None,
     ) -> None:
-        self.videos, self.writer, self.speaks = videos, writer, speaks
-        self.folder = writer.folder.work / SHARED if folder is None else Path(folder)
+        self.videos, self.writer = videos, writer
+        self.folder = shared_folder(writer.folder, folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.claims = ClaimFiles(self.folder, expiry)
         self.records = FailureRecords(self.folder, writer.settings)
@@ -72,7 +89,10 @@ class SharedWork:
         self._items = [part for video in videos for part in self.segments.get(video.name, [video])]
         self._reasons: dict[str, str] = {}  # of segments too
         self._stopped = threading.Event()
-        self._lost: list[VideoInput] = []  # taken over by others, who may not finish either
+        # taken over by others, who may not finish either
+        self._lost = deque[VideoInput]()
+        self._ended = deque[str]()  # videos of which this process has ended a segment
+        self._joining = threading.Lock()
         self._by_name = {video.name: video for video in (*videos, *self._items)}
         self._settled = set[str]()
         self._tried = set[str]()
@@ -82,11 +102,14 @@ class SharedWork:
         reported = writer.folder.stamps()
         for video in self._by_name.values():
             self._is_settled(video, video.name in reported)
-        self._open = [item.name for item in self._items if item.name not in self._settled]
-        self._earlier = self._changes() if speaks else {}
-        unit = "segments" if self.segments else "videos"
+        names = [item.name for item in self._items if item.name not in self._settled]
         failed = sum(item.name in self._reasons for item in self._items)
-        self.progress = Progress(len(self._open), len(self._items), failed, unit=unit)
+        unit = "segments" if self.segments else "videos"
+        self.progress = Progress(len(names), len(self._items), failed, unit=unit)
+        self._seen: SharedProgress | None = None
+        if speaks:
+            of = {name: self._of(name).name for name in names}
+            self._seen = SharedProgress(self.progress, of, writer.folder, self.folder)
         writer.claims = self
 
     @property
@@ -95,7 +118,10 @@ class SharedWork:
         return {v.name: self._reasons[v.name] for v in self.videos if v.name in self._reasons}
 
     def __iter__(self) -> Iterator[VideoInput]:
-        """Yields videos for this process alone; waits while others have the rest."""
+        """Yields videos and segments for this process alone; waits while others have the rest.
+
+        Where all segments of a video have been dealt with, they are joined in between.
+        """
         left = self.open_items()
         # Each process begins somewhere else, so that they do not all ask for the same names.
         start = random.SystemRandom().randrange(len(left)) if left else 0
@@ -103,26 +129,30 @@ class SharedWork:
         left += [video for video in self.open_videos() if video.name in self.segments]
         wait = _FIRST_WAIT
         while left or self._lost:
-            left, self._lost = left + self._lost, []
+            while self._lost:
+                left.append(self._lost.popleft())
             others = []
             for video in left:
                 if self._stopped.is_set():
                     return
+                while self._ended:
+                    self._join(self._by_name[self._ended.popleft()])
                 if video.name in self._tried or self._is_settled(video):
                     continue
                 if video.name in self.segments:
-                    if not self._join(video):
+                    if self._join(video) is _Join.LATER:
                         others.append(video)
                 elif self._take(video):
                     wait = _FIRST_WAIT
                     yield video
                 elif video.name not in self._settled:
                     others.append(video)
-                self._tell()
+                if self._seen is not None:
+                    self._seen.tell()
             left = others
             if left:
                 self._stopped.wait(wait)
-                wait = min(2 * wait, _LONGEST_WAIT, self.claims.expiry / 4)
+                wait = self._longer(wait)
 
     def __enter__(self) -> "SharedWork":
         return self
@@ -134,6 +164,8 @@ class SharedWork:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
+        with self._joining:  # which looks at that, and removes what it has begun
+            pass
         if kind is not None and issubclass(kind, RuntimeError | MemoryError):
             self.claims.abandon()
         else:
@@ -142,7 +174,9 @@ class SharedWork:
     def begin(self, name: str) -> Path:
         """See `Claims`."""
         self.claims.check(name)
-        return self._part(name, self.claims.attempt(name))
+        part = self._part(name, self.claims.attempt(name))
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was interrupted
+        return part
 
     def check(self, name: str) -> None:
         """See `Claims`."""
@@ -156,8 +190,11 @@ class SharedWork:
             self._reasons[name] = failure
         if failure is None or damaged:
             self._settled.add(name)
+        if name in self._whole:
+            self._ended.append(self._whole[name].name)
         self.leave(name)
-        self._tell()
+        if self._seen is not None:
+            self._seen.tell()
 
     def leave(self, name: str) -> None:
         """See `Claims`."""
@@ -194,11 +231,26 @@ class SharedWork:
         """Likewise, in place of a long video its segments."""
         return [item for item in self._items if not self._is_settled(item)]
 
-    def join(self) -> None:
-        """Joins what is there of long videos, where all their segments have been dealt with."""
-        for video in self.open_videos():
-            if video.name in self.segments:
-                self._join(video)
+    def join(self, segment: str | None = None) -> None:
+        """Joins long videos of which all segments have been dealt with.
+
+        Args:
+            segment: Joins its video alone, unless something is missing of that; None joins all of
+                them, and waits where another process is about to.
+        """
+        if segment is not None:
+            if segment in self._whole:
+                self._join(self._whole[segment])
+            return
+        wait = _FIRST_WAIT
+        while True:
+            left = [v for v in self.open_videos() if v.name in self.segments]
+            left = [v for v in left if all(map(self._is_settled, self.segments[v.name]))]
+            if not any(self._join(video) is _Join.LATER for video in left):
+                return
+            if self._stopped.wait(wait):
+                return
+            wait = self._longer(wait)
 
     def clear(self) -> bool:
         """Removes the claims that processes of this machine have left when they ended.
@@ -210,34 +262,6 @@ class SharedWork:
             if self.claims.take(name):
                 self.leave(name)
         return any(self.folder.glob("*.claim"))
-
-    def _tell(self) -> None:
-        """Says how far all processes are, where it is time for that."""
-        if self.speaks and self.progress.due():
-            try:
-                new = self._changes().items() - self._earlier.items()
-            except OSError:  # a network that is down for a moment: the next line says it
-                return
-            names = {name for name, _ in new}
-            failed = sum(f"{name}{FAILED}" in names for name in self._open)
-            parts = sum({f"{name}{FAILED}", f"{name}.json"} <= names for name in self._open)
-            done = sum(
-                not names.isdisjoint((f"{name}.json", f"{self._of(name).name}.json"))
-                for name in self._open
-            )
-            self.progress.tell(done - parts, failed)
-
-    def _changes(self) -> dict[str, object]:
-        """File of a report or a record -> its stamp, of the videos that were not done."""
-        names = {*self._open, *(self._of(name).name for name in self._open)}
-        wanted = {f"{name}{suffix}" for name in names for suffix in (".json", FAILED)}
-        found = {f"{name}.json": stamp for name, stamp in self.writer.folder.stamps().items()}
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if entry.name in wanted:
-                    with suppress(OSError):  # it has gone
-                        found[entry.name] = entry.stat().st_mtime_ns
-        return {file: stamp for file, stamp in found.items() if file in wanted}
 
     def _take(self, video: VideoInput) -> bool:
         attempt = self.claims.take(video.name)
@@ -259,31 +283,56 @@ class SharedWork:
         """The video of a segment; any other video itself."""
         return self._whole.get(name) or self._by_name[name]
 
-    def _join(self, video: VideoInput) -> bool:
-        """Joins the segments of a video; False while they are not done, or another process does."""
+    def _longer(self, wait: float) -> float:
+        return min(2 * wait, _LONGEST_WAIT, self.claims.expiry / 4)
+
+    def _join(self, video: VideoInput) -> "_Join":
+        """Joins the segments of a video, if it is time for that."""
         parts = self.segments[video.name]
-        waits = [part.name for part in parts if not self._is_settled(part)]
-        if waits and not self._is_settled(video):
-            # what this process has given up may still be done by others, or by the same command
-            held = self.claims.holds
-            return any(name in self._tried and not held(name) for name in waits)
-        if not self._take(video):
-            return video.name in self._settled
-        try:
-            reason = join_segments(self.writer, parts, self._reasons)
-            self.end(video.name, reason, damaged=reason is not None)
-            for part in parts:  # now that the video has a record of its own
-                self.records.forget(part)
-        except (OSError, ValueError) as error:
-            reason = f"not predicted: {video.path}: {self.writer.told(error)}"
-            self.writer.failed[video.name] = reason
-            self.end(video.name, reason, damaged=False)
-        return True
+        with self._joining:
+            if self._stopped.is_set() or self._is_settled(video):
+                return _Join.ENDED
+            if waits := [part.name for part in parts if not self._is_done(part)]:
+                # what this process has given up may still be done by others, or by the same command
+                held = self.claims.holds
+                given_up = any(name in self._tried and not held(name) for name in waits)
+                return _Join.ENDED if given_up else _Join.LATER
+            if not self._take(video):
+                return _Join.ENDED if video.name in self._settled else _Join.LATER
+            try:
+                folder = cast(SegmentedFolder, self.writer.folder)
+                reason = join_segments(self.writer, folder, parts, self._reasons, self._go_on)
+            except _StoppedError:
+                self.leave(video.name)
+            except SegmentsGoneError:  # removed or replaced meanwhile: they are predicted again
+                self._settled.difference_update(part.name for part in parts)
+                self._tried.difference_update(part.name for part in (*parts, video))
+                self._lost.extend((*parts, video))
+                self.leave(video.name)
+            except (OSError, ValueError) as error:
+                reason = not_predicted(video, self.writer.told(error))
+                self.writer.failed[video.name] = reason
+                self.end(video.name, reason, damaged=False)
+            else:
+                self.end(video.name, reason, damaged=reason is not None)
+                for record in self.folder.glob(f"{video.name}{MARK}*{FAILED}"):
+                    record.unlink(missing_ok=True)  # the video has one of its own
+        return _Join.ENDED
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
 
     def _is_settled(self, video: VideoInput, reported: bool = True) -> bool:
         if video.name in self._settled:
             return True
         if video.name in self._whole and self._is_settled(self._whole[video.name]):
+            return True
+        return self._is_done(video, reported)
+
+    def _is_done(self, video: VideoInput, reported: bool = True) -> bool:
+        """`_is_settled` by what is there of the video, or the segment, itself."""
+        if video.name in self._settled:
             return True
         reason = self.records.reason(video)
         if reason is not None:

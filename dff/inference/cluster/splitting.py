@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from dff.data.video.file import VideoError, VideoFile
 from dff.data.video.sources import VideoInput
-from dff.data.video.table_cache import frame_times
+from dff.data.video.table_cache import table_of
 from dff.inference.results.segments import segment_of
 
 
@@ -51,7 +51,6 @@ def _count(video: VideoInput, least: float) -> int:
             return 0
         if not isinstance(opened, VideoFile):
             return opened.frame_count or 0
-        times = frame_times(opened)
-        if opened.frame_table() is not None:
-            return len(times)
+        table = table_of(opened)
+        return 0 if table is None else len(table.pts)
     return 0

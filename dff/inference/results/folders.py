@@ -156,6 +156,11 @@ class DiskFolder:
         return file.read_bytes()
 
 
+def shared_folder(folder: ResultFolder, named: str | os.PathLike | None = None) -> Path:
+    """Where processes that share a list meet: in the folder of the results, or in another one."""
+    return folder.work / SHARED if named is None else Path(named)
+
+
 def remove_results(folder: Path, name: str, results: Sequence[str]) -> None:
     """Removes the results of a video, its report first."""
     for suffix in results:

@@ -20,6 +20,20 @@ WAITING_CLIPS = 2
 """Most clips that are being written or wait for it; the networks wait for room."""
 
 
+def not_predicted(video: VideoInput, reason: str) -> str:
+    """The words for a video of which nothing is kept."""
+    return f"not predicted: {_with_path(video, reason)}"
+
+
+def in_part(video: VideoInput, reason: str, frames: int) -> str:
+    """The words for a video of which the first frames are kept."""
+    return f"predicted in part: {_with_path(video, reason)}; {frames} frames are kept"
+
+
+def _with_path(video: VideoInput, reason: str) -> str:
+    return reason if video.path in reason else f"{video.path}: {reason}"
+
+
 class ResultWriter:
     """Writes, for each video, NAME.mp4, the files of each task, and last NAME.json; a `Sink`.
 
@@ -72,10 +86,15 @@ class ResultWriter:
 
     def finished(self, video: VideoInput) -> bool:
         """Whether a video has been predicted with these settings; its name is of `own_names`."""
+        report = self.report_of(video)
+        return report is not None and "error" not in report
+
+    def report_of(self, video: VideoInput) -> dict[str, Any] | None:
+        """The report of a video as its file is, with these settings; of an `error` too."""
         report = self.folder.report(video.name)
-        if report is None or "error" in report:
-            return False
-        return report["source"] == source_of(video) and report.get("settings") == self.settings
+        if report is None or report["source"] != source_of(video):
+            return None
+        return report if report.get("settings") == self.settings else None
 
     def unfinished(self, videos: Sequence[VideoInput]) -> list[VideoInput]:
         """Those of some videos that are still to predict."""
@@ -102,6 +121,11 @@ class ResultWriter:
         video = self._open  # the thread may be done with it meanwhile
         if video is not None and video.name == result.clip.video.name:
             video.seconds["wait_for_writing"] += self._ended - began
+
+    def check(self) -> None:
+        """Raises what has gone wrong in the thread that writes, a fault of the code for one."""
+        if self._background is not None:
+            self._background.check()
 
     def finish(self) -> None:
         """Waits until all is written."""
@@ -160,16 +184,11 @@ class ResultWriter:
             self._fail(video, reason)
         elif not video.ended:
             video.finish(reason)
-            self._note(video, "predicted in part", f"{reason}; {len(video.times)} frames are kept")
+            self.failed.setdefault(video.name, in_part(video.video, reason, len(video.times)))
 
     def _fail(self, video: VideoResults, reason: str) -> None:
-        self._note(video, "not predicted", reason)
+        self.failed.setdefault(video.name, not_predicted(video.video, reason))
         video.abort()
-
-    def _note(self, video: VideoResults, outcome: str, reason: str) -> None:
-        path = video.video.path
-        named = reason if path in reason else f"{path}: {reason}"
-        self.failed.setdefault(video.name, f"{outcome}: {named}")
 
     def told(self, error: OSError | ValueError) -> str:
         """A fault in writing, in words."""

@@ -1,5 +1,6 @@
 """A part of a video, read by itself."""
 
+import av
 import numpy as np
 import pytest
 from clips import FRAMES, draw, number_of, write_clip
@@ -82,3 +83,26 @@ def test_a_segment_behind_the_end_is_told(tmp_path):
     (clip,) = Clips([VideoInput(path, "a@90", segment=(90, 99))], every(3))
     assert clip.error == f"{path}: it ends before frame 90: copy it again"
     assert (clip.first, clip.last, clip.start) == (True, True, 90)
+
+
+def test_frames_that_are_never_shown_have_no_number(tmp_path):
+    """VP8's alternate reference frames, as two-pass encoders make them."""
+    plain = write_clip(tmp_path / "plain.webm", "libvpx", {"g": "9", "deadline": "realtime"})
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "a.webm"), "w") as target:
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream)
+        for number, packet in enumerate(source.demux(stream)):
+            if packet.size:
+                content = bytearray(bytes(packet))
+                if number in (4, 11, 22):
+                    content[0] &= ~0x10  # show_frame
+                hidden = av.Packet(bytes(content))
+                hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
+                hidden.is_keyframe, hidden.stream = packet.is_keyframe, copied
+                target.mux(hidden)
+    video = VideoFile(tmp_path / "a.webm")
+    whole = [number_of(frame.picture) for frame in video.timed()]
+    assert len(whole) == FRAMES - 3 == len(video.frame_table().pts)
+    for start in (10, 20, 30):
+        assert [number_of(frame.picture) for frame in video.timed(start=start)] == whole[start:]
+        assert number_of(video.read([start])[0]) == whole[start]
