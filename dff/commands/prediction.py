@@ -312,6 +312,8 @@ def videos_to_predict(
         writer.prepare()
         videos = shared_names(writer.folder, found, results)[index::count]
         found = found[index::count]
+        if not found:
+            print(f"no video of the list is this shard's ({index}/{count})")
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:
             print(f"{video.path} is written as {video.name}")

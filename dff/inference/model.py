@@ -232,6 +232,13 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
         ValueError: It is something else, or its weights are not finite.
     """
     file = Path(file)
+    for runtime in ("onnx", "pt2"):
+        folder = file.parent if file.suffix == f".{runtime}" else file
+        if (folder / f"key.{runtime}").is_file():
+            raise ValueError(
+                f"{file} is {'an export' if folder == file else 'a file of an export'}: wanted a "
+                f"checkpoint, or dff predict with the folder {folder} and --runtime {runtime}"
+            )
     cure = "give a checkpoint that dff fit wrote for a LitDFF model"
     convert = (
         f"it has no settings of a model; dff convert {file} model.ckpt makes a "

@@ -91,6 +91,12 @@ def test_what_is_wrong_is_told(checkpoint, video, tmp_path):
         dff.load(tmp_path / "none.ckpt")
     with pytest.raises(ValueError, match="flow network 'raft' in place of the trained one"):
         dff.load(checkpoint, flow_network="raft")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "key.onnx").write_text("a graph")
+    for name, what in (("out", "an export"), ("out/key.onnx", "a file of an export")):
+        words = rf"{name} is {what}: wanted a checkpoint, or .*out and --runtime onnx"
+        with pytest.raises(ValueError, match=words):
+            dff.load(tmp_path / name)
     torch.save({"a": 1}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match=r"other\.ckpt is no checkpoint of this project"):
         dff.load(tmp_path / "other.ckpt")
