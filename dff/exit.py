@@ -44,6 +44,11 @@ def run_script(main: Callable[[], int | None]) -> None:
             raise
         print("interrupted", file=sys.stderr)  # Lightning has saved, and would end with 1
         sys.exit(130)
+    except ImportError as error:
+        if error.name is not None or os.environ.get("DFF_TRACEBACK"):  # Python's own
+            raise
+        print(f"error: {error}", file=sys.stderr)  # an extra is not installed
+        sys.exit(1)
     except (RuntimeError, MemoryError) as error:
         _end_in_words(error)
         raise

@@ -11,12 +11,9 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from dff.models.names import FeatureNetworkName, FlowFrom, FlowName, TaskLayers, TaskName
-
-if TYPE_CHECKING:
-    import torch
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -29,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from dff.data.files.whole_files import write_whole
     from dff.inference.deploy.deployment import deploy
+    from dff.inference.deploy.device import usable_device
     from dff.inference.deploy.memory import keep_memory
     from dff.inference.deploy.precision import usable_precision
     from dff.inference.speed import (
@@ -59,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     if args.keep_memory:
         keep_memory()
-    device = usable_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = usable_device(args.device)
     if args.precision == "bf16":
         usable_precision("bf16", device.type)
     started = time.perf_counter()
@@ -164,15 +162,3 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args(arguments)
-
-
-def usable_device(name: str) -> "torch.device":
-    """The device of a name, tried out."""
-    import torch
-
-    try:
-        device = torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:  # no such word, or no driver
-        reason = str(error).split(". ")[0]
-        raise ValueError(f"--device {name}: {reason}; wanted one at hand, such as cpu") from error
-    return device

@@ -10,6 +10,8 @@ With --flow_network, a classical flow takes the place of the checkpoint's flow n
 from typing import get_args
 
 from dff.commands.schedules.flags import add_schedule
+from dff.data.files.folders import check_folder
+from dff.inference.deploy.device import check_accelerator
 from dff.inference.deploy.precision import usable_precision
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
@@ -39,6 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--precision", type=str, default="32-true")
     args = parser.parse_args(arguments)
+    check_folder(args.output)
+    check_accelerator(args.accelerator)
     usable_precision(args.precision, args.accelerator)
     predictor = VideoPredictor(
         args.key_durations,

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from dff.data.files.folders import check_folder
 from dff.data.files.whole_files import write_whole
 from dff.lit.arguments import Parser
 from dff.lit.datamodules.by_name import PairData
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/evaluate_flow"))
     parser.add_argument("--threads", type=int, help="of torch; as many as there are cores if None")
     args = parser.parse_args(arguments)
+    check_folder(args.output)
     if args.threads:
         torch.set_num_threads(args.threads)
     flows = {"zero": flow_function("zero")}

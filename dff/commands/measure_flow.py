@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dff.data.files.folders import check_folder
 from dff.data.files.whole_files import write_whole
+from dff.inference.deploy.device import usable_device
 from dff.lit.arguments import Parser
 from dff.lit.checkpoints import load_model
 from dff.lit.datamodules.by_name import PairData
@@ -36,10 +38,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--gaps", type=list[int], default=[1, 2, 4, 9])
     parser.add_argument("--border", type=int, default=8, help="pixels beside a change of class")
     parser.add_argument("--output", type=Path, default=Path("runs/measure_flow"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu, cuda, ...; a GPU where there is one")
     args = parser.parse_args(arguments)
     FlowQuality(args.gaps, border=args.border)  # says what is wrong with them before all else
-    device = torch.device(args.device)
+    check_folder(args.output)
+    device = usable_device(args.device)
     module = load_model(args.checkpoint).to(device)
     before = None
     if args.before:

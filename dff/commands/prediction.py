@@ -24,6 +24,7 @@ from dff.inference.cluster.remote_videos import videos_at_address
 from dff.inference.cluster.shared_work import SharedWork
 from dff.inference.cluster.splitting import split_long
 from dff.inference.cluster.video_list import find_listed, read_list, shared_names
+from dff.inference.deploy.device import only_device
 from dff.inference.deploy.memory import keep_memory
 from dff.inference.deploy.precision import dtype_of, usable_precision
 from dff.inference.engine import predict_videos, read_clips
@@ -224,25 +225,6 @@ def load_per_frame_model(args: argparse.Namespace, device: torch.device) -> Mode
     )
 
 
-def only_device(accelerator: str, devices: int | str, num_nodes: int) -> torch.device | None:
-    """The device, where one process on one device does all; None where Lightning shares the work.
-
-    Args:
-        accelerator: One of Lightning's, such as "auto", "cpu" or "gpu".
-        devices: How many, "auto", or the numbers of GPUs.
-        num_nodes: Machines.
-    """
-    found = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator == "cpu" or (accelerator == "auto" and found is None):
-        found = torch.device("cpu")
-    elif accelerator not in ("auto", "gpu") and (found is None or accelerator != found.type):
-        return None  # Lightning knows others, and says what is wrong with a word
-    if found is None or num_nodes != 1 or devices not in (1, "auto", -1):
-        return None
-    one = devices == 1 or (found.type == "cpu" and devices == "auto")
-    return found if one or torch.accelerator.device_count() == 1 else None
-
-
 def link_detections(tasks: Mapping[str, Task]) -> None:
     """Lets the files of a detector hold what Seq-NMS makes of a whole video.
 
@@ -338,6 +320,8 @@ def videos_to_predict(
         writer.prepare()
         videos = shared_names(writer.folder, found, results)[index::count]
         found = found[index::count]
+        if not found:
+            print(f"no video of the list is this shard's ({index}/{count})")
     for video, before in zip(videos, found, strict=True):
         if video.name != before.name:
             print(f"{video.path} is written as {video.name}")

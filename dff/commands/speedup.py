@@ -16,8 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measures, prints a table for each video, and writes picture, video and page."""
     args = parse(arguments)
 
-    import torch
-
+    from dff.data.files.folders import check_folder
     from dff.data.transforms.pairs import EvaluationTransform
     from dff.data.video.sources import find_videos
     from dff.inference.per_frame import load_per_frame
@@ -29,8 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
         FixedSchedule(duration)
     if args.frames < 2:
         raise ValueError(f"--frames {args.frames}: wanted two or more")
+    check_folder(args.output)
     videos = find_videos(args.videos)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     resizing = EvaluationTransform(args.short_side, args.max_side)
     _tell(f"loading {args.model}")
     model = load_per_frame(
@@ -40,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         flow_network=args.flow_network,
         flow_weights=args.flow_weights,
         flow_from=args.flow_from,
-        device=device,
+        device=args.device,
     )
     found, halves = [], []
     for video in videos:

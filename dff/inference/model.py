@@ -1,5 +1,6 @@
 """A trained model without Lightning: load it, and let it see videos."""
 
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from dff.data.transforms.pairs import EvaluationTransform
 from dff.data.video.clips import Clip, clips_of_frames
 from dff.data.video.sources import find_videos
 from dff.inference.deploy.deployment import deploy
+from dff.inference.deploy.device import usable_device
 from dff.inference.engine import Engine, Result, read_clips
 from dff.inference.results.drawing import draw_predictions
 from dff.inference.tasks.choice import tasks_of
@@ -103,10 +105,17 @@ class Model:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The video cannot be read, or its frames cannot be recognised; the results of
-                the frames before that have been given.
+            ValueError: The source or the schedule is something else, the video cannot be read, or
+                its frames cannot be recognised; the results of the frames before that have been
+                given.
         """
-        schedule = schedule or FixedSchedule(key_duration)
+        if schedule is None:
+            schedule = FixedSchedule(key_duration)
+        elif not hasattr(schedule, "is_key"):
+            raise ValueError(
+                f"schedule {schedule!r}: wanted an object with is_key, as "
+                'dff.models.schedules.named.named_schedule("change", 10) makes'
+            )
         resizing = EvaluationTransform(short_side, max_side)
         if isinstance(source, str | Path):
             videos = find_videos([source])
@@ -114,7 +123,7 @@ class Model:
                 videos, schedule, resizing, device=self.device, motion=self.networks.from_file
             )
         else:
-            clips = clips_of_frames(source, resizing)
+            clips = clips_of_frames(_pictures(source), resizing)
         for result in self.engine(schedule).run(clips):
             if result.error is not None:
                 raise ValueError(result.error)
@@ -137,6 +146,17 @@ class Model:
                 result,
                 self.tasks,
             )
+
+
+def _pictures(source: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Frames as they come; what is something else is refused."""
+    cure = "wanted frames as arrays (H, W, 3), or the path of one video"
+    if not isinstance(source, Iterable):
+        raise ValueError(f"a source of type {type(source).__name__}: {cure}")
+    for number, picture in enumerate(source):
+        if not isinstance(picture, np.ndarray):
+            raise ValueError(f"frame {number} of the source is {reprlib.repr(picture)}: {cure}")
+        yield picture
 
 
 def load(
@@ -163,11 +183,11 @@ def load(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of a model, or its weights are not finite.
+        ValueError: It is no checkpoint of a model, its weights are not finite, or there is no such
+            device.
     """
+    device = usable_device(device)
     networks, found, _ = read_model(file, flow_network, flow_from, tasks)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = networks.eval().to(device).to(memory_format=torch.channels_last)
     return Model(deploy(networks, dtype, compiled), found, device)
 
@@ -212,6 +232,13 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
         ValueError: It is something else, or its weights are not finite.
     """
     file = Path(file)
+    for runtime in ("onnx", "pt2"):
+        folder = file.parent if file.suffix == f".{runtime}" else file
+        if (folder / f"key.{runtime}").is_file():
+            raise ValueError(
+                f"{file} is {'an export' if folder == file else 'a file of an export'}: wanted a "
+                f"checkpoint, or dff predict with the folder {folder} and --runtime {runtime}"
+            )
     cure = "give a checkpoint that dff fit wrote for a LitDFF model"
     convert = (
         f"it has no settings of a model; dff convert {file} model.ckpt makes a "

@@ -7,6 +7,7 @@ import torch
 
 from dff.data.datasets.cityscapes import PALETTE
 from dff.inference.deploy.deployment import deploy_flow
+from dff.inference.deploy.device import usable_device
 from dff.inference.deploy.label_maps import label_map_by_strips
 from dff.inference.model import Model
 from dff.inference.tasks.detection import Detection
@@ -33,7 +34,7 @@ def load_per_frame(
     flow_network: FlowName | CodecFlowName | None = None,
     flow_weights: str | Path | None = None,
     flow_from: FlowFrom | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = "cpu",
 ) -> Model:
     """A per-frame model as it is, its first half run on key frames alone.
 
@@ -48,15 +49,16 @@ def load_per_frame(
             this model: a file as for `load_weights`. None takes those that come with the package
             for `light`.
         flow_from: How the flow to a key frame is found; None is "key".
-        device: Where it runs.
+        device: Where it runs; None is a GPU where there is one.
 
     Raises:
         ConnectionError: Weights cannot be downloaded.
         FileNotFoundError: There is no such file.
         ImportError: A library is not there.
-        ValueError: There is no such model, it has not what it needs, or a flow network has learned
-            nothing.
+        ValueError: There is no such model or device, it has not what it needs, or a flow network
+            has learned nothing.
     """
+    device = usable_device(device)
     flow_network = flow_network or default_flow(device)
     flow_weights = flow_weights or shipped_weights(flow_network)
     learns_nothing = (*get_args(ClassicalFlowName), *get_args(CodecFlowName))
@@ -74,7 +76,7 @@ def load_per_frame(
     networks.eval().requires_grad_(False)
     deploy_flow(networks, device)
     model = networks.feature_network.model
-    if hasattr(model, "label_map") and torch.device(device).type == "cpu":
+    if hasattr(model, "label_map") and device.type == "cpu":
         model.label_map = label_map_by_strips
     return Model(networks, {task.name: task}, device)
 

@@ -20,6 +20,8 @@ _UNKNOWN = re.compile(
     r"(?:Option|Key) '([\w.]+)' is not|does not accept (?:nested key|option) '([\w.]+)'"
     r"|unrecognized arguments: --?([\w.]+)"
 )
+_NO_LIST = re.compile(r"Parser key \"([\w.]+)\":\s+Expected a <class 'list'>\. Got value: (.*)")
+_NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 _CLASS = re.compile(r"class_path '([\w.]+)'")
 _BASES = {"model": L.LightningModule, "data": L.LightningDataModule}
 
@@ -69,6 +71,12 @@ def in_short(message: str, names: Iterable[str], given: Sequence[Any], command: 
         command: What the parser is of.
     """
     found = list(_UNKNOWN.finditer(message))
+    if not found and (value := _NO_LIST.search(message)):
+        return f'{value[1]}: {value[2]!r} is no list: wanted brackets and quotes, as in "[1,2]"'
+    if not found and (name := _NO_CLASS.search(message)):
+        key = message.partition('"')[2].partition('"')[0]
+        if key in _BASES:
+            return f"--{key} has no {name[1]!r}: {_classes_near(name[1], _BASES[key])}"
     if not found:
         return f"{_innermost(message)} (--help says what can be given)"
     unknown = next(group for group in found[-1].groups() if group)
@@ -156,6 +164,12 @@ def _subclasses(base: type) -> list[type]:
     children: list[type] = base.__subclasses__()
     below = [c for child in children for c in (child, *_subclasses(child))]
     return [c for c in below if c.__module__.startswith("dff.")]
+
+
+def _classes_near(name: str, base: type) -> str:
+    names = sorted({c.__name__ for c in _subclasses(base) if not inspect.isabstract(c)})
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"the nearest is {near[0]!r}" if near else f"wanted one of {', '.join(names)}"
 
 
 def _settings(classes: Iterable[type]) -> list[str]:

@@ -1,6 +1,7 @@
 """Which frames of a video are key frames."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -72,9 +73,10 @@ class FixedSchedule:
     wants: frozenset[Wanted] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.key_duration < 1:
+        if not isinstance(self.key_duration, Integral) or self.key_duration < 1:
+            wanted = "a whole number of " if not isinstance(self.key_duration, int) else ""
             raise ValueError(
-                f"key duration {self.key_duration}: wanted at least 1 "
+                f"key duration {self.key_duration!r}: wanted {wanted}at least 1 "
                 "(1 runs the feature network on every frame; the paper uses 5 and 10)"
             )
 

@@ -137,8 +137,9 @@ def test_shards_are_the_whole(place, plain, tmp_path):
     assert codes == [3, 0, 3] or sorted(codes) == [0, 3, 3]
 
 
-def test_a_shard_of_nothing_ends_well(place, tmp_path):
+def test_a_shard_of_nothing_ends_well(place, tmp_path, capsys):
     assert main(words(place, tmp_path / "out", "--shard", "8/9")) == 0
+    assert "no video of the list is this shard's (8/9)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from small import ROOT
 
 import dff
 from dff.__main__ import VERBS, main
+from dff.exit import run_script
 
 
 def ended(words, capsys):
@@ -79,6 +80,20 @@ def test_each_script_is_one_of_the_verbs(monkeypatch, capsys):
 def test_an_attribute_that_the_package_has_not():
     with pytest.raises(AttributeError, match="module 'dff' has no attribute 'laod'"):
         _ = dff.laod
+
+
+def test_an_extra_that_is_not_installed_is_told_in_a_line(capsys):
+    def needs():
+        raise ImportError("ONNX needs onnx, which is not installed: pip install 'dff[onnx]'")
+
+    def broken():
+        raise ModuleNotFoundError("No module named 'x'", name="x")
+
+    with pytest.raises(SystemExit):
+        run_script(needs)
+    assert capsys.readouterr().err.startswith("error: ONNX needs onnx, which is not installed: ")
+    with pytest.raises(ModuleNotFoundError):  # a fault of the code, with its traceback
+        run_script(broken)
 
 
 def test_a_demo_says_how_far_it_is_and_shows_the_log_where_a_stage_fails(tmp_path, capfd):

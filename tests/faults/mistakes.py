@@ -240,13 +240,13 @@ USER_ERRORS = [
     Fault(
         "an output folder that is a file",
         output_is_a_file,
-        "cannot write to out: choose another",
+        "out is a file, and --output wants a folder",
         after=untouched,
     ),
     Fault(
         "an output folder below a file",
         lambda p: p.command("predict.py", p.model, p.clip, "--output", p.clip + "/out"),
-        "cannot write to .*: choose",
+        "is a file, and --output wants a folder",
     ),
     Fault("a video's path of 4,000 characters", predict(LONG), "no video and no folder|too long"),
     Fault(

@@ -20,7 +20,9 @@ from dff.models import build
 from dff.models.analysis.clockwork import Clockwork
 from dff.models.contracts import PreparedKey
 from dff.models.dff import DeepFeatureFlow
+from dff.models.flow.codec import CodecFlow
 from dff.models.flow.flownet import FlowNet
+from dff.models.flow.from_previous import Trail
 
 PACKS = torch.backends.mkldnn.is_available()
 
@@ -302,6 +304,24 @@ def test_where_torch_compile_fails_the_networks_run_without_it(monkeypatch):
     with pytest.warns(UserWarning, match="FlowNet runs without it"):
         deployed.propagate(features, key, current)
     assert torch.equal(deployed.encode(key), found)  # and says so once
+
+
+@pytest.mark.parametrize("flow_from", ["warm", "chain"])
+@torch.inference_mode()
+def test_flow_by_way_of_the_frame_before_is_compiled_too(monkeypatch, flow_from):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    model, (key, current) = made(), frames()
+    model.flow_from = flow_from
+    trail = Trail(key, torch.zeros(1, 2, *model.find_flow(key, current).field.shape[-2:]))
+    expected = deploy(model).find_flow(key, current, trail).field
+    found = deploy(model, compiled=True).find_flow(key, current, trail).field
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiled_model_still_takes_its_flow_from_the_file():
+    model = made()
+    model.use_flow(CodecFlow())
+    assert deploy(model, compiled=True).from_file
 
 
 @pytest.mark.parametrize("refreshed", [0, 2, 3, 4])

@@ -91,6 +91,12 @@ def test_what_is_wrong_is_told(checkpoint, video, tmp_path):
         dff.load(tmp_path / "none.ckpt")
     with pytest.raises(ValueError, match="flow network 'raft' in place of the trained one"):
         dff.load(checkpoint, flow_network="raft")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "key.onnx").write_text("a graph")
+    for name, what in (("out", "an export"), ("out/key.onnx", "a file of an export")):
+        words = rf"{name} is {what}: wanted a checkpoint, or .*out and --runtime onnx"
+        with pytest.raises(ValueError, match=words):
+            dff.load(tmp_path / name)
     torch.save({"a": 1}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match=r"other\.ckpt is no checkpoint of this project"):
         dff.load(tmp_path / "other.ckpt")
@@ -100,6 +106,25 @@ def test_what_is_wrong_is_told(checkpoint, video, tmp_path):
         list(model.stream(tmp_path / "bad.mp4"))
     with pytest.raises(FileNotFoundError):
         list(model.stream(tmp_path / "gone.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "words"),
+    [
+        (
+            "a.mp4",
+            {"schedule": "change"},
+            r"schedule 'change': wanted an object .*named_schedule\(",
+        ),
+        ("a.mp4", {"key_duration": 2.5}, r"key duration 2\.5: wanted a whole number of at least 1"),
+        ("a.mp4", {"key_duration": "3"}, "key duration '3': wanted a whole number of at least 1"),
+        (["a.mp4"], {}, r"frame 0 of the source is 'a\.mp4': .* the path of one video"),
+        (5, {}, r"a source of type int: wanted frames as arrays"),
+    ],
+)
+def test_arguments_of_another_kind_are_told(source, settings, words, checkpoint):
+    with pytest.raises(ValueError, match=words):
+        next(dff.load(checkpoint, device="cpu").stream(source, **settings))
 
 
 def test_no_lightning_is_imported(checkpoint, video):

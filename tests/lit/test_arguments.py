@@ -64,6 +64,27 @@ def test_other_scripts_likewise(capsys):
     assert "'batch_size'" in said and len(said.splitlines()) <= 3
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--key_durations", "1"], "key_durations: '1' is no list: wanted brackets and quotes, as"),
+        (["--data", "Streeets"], "--data has no 'Streeets': the nearest is 'Streets'"),
+        (["--data", "xyz"], "--data has no 'xyz': wanted one of "),
+    ],
+)
+def test_a_value_that_is_no_list_and_a_data_set_that_is_none(words, said, capsys):
+    parser = Parser()
+    parser.add_argument("--key_durations", type=list[int])
+    parser.add_subclass_arguments(PairData, "data", default={"class_path": "Streets"})
+    with pytest.raises(SystemExit):
+        parser.parse_args(words)
+    assert said in capsys.readouterr().err
+
+
+def test_a_data_set_that_is_none_in_a_training(capsys):
+    assert "the nearest is 'Cityscapes'" in told_by(["--data", "Citscapes"], capsys)
+
+
 def test_without_a_logger_a_run_stays_in_its_output_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = (

@@ -17,10 +17,12 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
 
     from dff.data.annotations.looking import read
+    from dff.data.files.folders import check_folder
     from dff.inference.own_data.inspection import inspect
     from dff.inference.own_data.page import as_text, write_page
     from dff.inference.own_data.settings import settings_of
 
+    check_folder(args.output)
     splits = read(args.root, args.format, args.with_masks, args.masks)
     inspection = inspect(splits)
     stopped = any(problem.stops for problem in inspection.findings)

@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
-
 from dff.data.transforms.pairs import EvaluationTransform
 from dff.inference.model import Model, load
 from dff.inference.per_frame import load_per_frame
@@ -46,16 +44,20 @@ def schedule_parser(prog: str, description: str, use: str) -> Parser:
 
 def asked_model(args: argparse.Namespace) -> Model:
     """The model that the arguments name."""
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if ":" in args.model and not Path(args.model).exists():
         return load_per_frame(
             args.model,
             random=args.random_weights,
             flow_network=args.flow_network,
             flow_from=args.flow_from,
-            device=device,
+            device=args.device,
         )
-    return load(args.model, device=device, flow_network=args.flow_network, flow_from=args.flow_from)
+    return load(
+        args.model,
+        device=args.device,
+        flow_network=args.flow_network,
+        flow_from=args.flow_from,
+    )
 
 
 def asked_videos(

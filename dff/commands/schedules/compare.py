@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dff.commands.schedules.arguments import asked_model, asked_videos, schedule_parser, tell
+from dff.data.files.folders import check_folder
 from dff.inference.schedules.comparison import compare
 from dff.inference.schedules.measuring import measured_fps
 from dff.inference.schedules.observation import observe
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         FixedSchedule(duration)
         if duration > args.longest:
             raise ValueError(f"--key_durations {duration}: at most --longest {args.longest}")
+    check_folder(args.output)
     needs: dict[str, Need] = {CHANGE: named_need(CHANGE)}
     if args.learned is not None:
         needs["learned"] = named_need(str(args.learned))

@@ -53,6 +53,8 @@ def look(root: str | os.PathLike, wanted: Format | None = None) -> Found:
         if found is not None:
             return found
     what = f"no {wanted} data" if wanted else "no labels of a known kind"
+    if wanted in (None, "coco") and (damaged := _damaged_json(root)):
+        raise SampleError(f"{what} in {root}: {damaged}")
     held = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
     raise SampleError(
         f"{what} in {root}, which holds {held}: wanted one of frames/ and masks/ (in train/ and "
@@ -222,6 +224,16 @@ def _json(file: Path) -> dict[str, Any]:
             if b'"annotations"' in opened.read(1 << 16):
                 raise  # a damaged one is told
         return {}
+
+
+def _damaged_json(root: Path) -> str | None:
+    """What is wrong with the first .json that cannot be read; None where all can."""
+    for file in _files(root, ".json"):
+        try:
+            coco_file.read_content(file)
+        except SampleError as error:
+            return str(error)
+    return None
 
 
 def _begins_as_cvat(file: Path) -> bool:

@@ -17,7 +17,7 @@ from dff.data.samples import SampleError
 
 _JPEG_END = b"\xff\xd9"
 _EXIF_ORIENTATION = 0x0112
-_CURE = "copy it again from its source, delete it, or train with skip_damaged"
+_CURE = "copy it again from its source, or delete it; a training passes over it with skip_damaged"
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:

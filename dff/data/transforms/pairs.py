@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dff.data.samples import SampleError
-from dff.data.transforms.windows import SMALLEST_SIDE, Window, whole_frame
+from dff.data.transforms.windows import LARGEST_SIDE, SMALLEST_SIDE, Window, whole_frame
 
 # albumentations asks the network for a newer release when it is imported, and waits 2 s for it
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -121,12 +121,13 @@ class EvaluationTransform:
     """Resizes both frames until the shorter side is `short_side`; masks and flow stay as they are.
 
     Args:
-        short_side: Pixels, at least 64; None leaves the frames as they are.
+        short_side: Pixels, at least 64; None leaves the frames as they are. It is fewer where the
+            longer side would have more than 16384.
         max_side: Most pixels of the longer side. With it frames are resized exactly as the authors
             do for detection: bilinear even where they shrink.
 
     Raises:
-        ValueError: A side is too small, or max_side is given alone.
+        ValueError: A side is too small or too large, or max_side is given alone.
     """
 
     short_side: int | None = None
@@ -160,8 +161,8 @@ class EvaluationTransform:
             return whole_frame(frame, self.short_side, self.max_side)
         if self.short_side == min(frame):
             return None
-        zoom = self.short_side / min(frame)
-        size = (round(frame[0] * zoom), round(frame[1] * zoom))
+        zoom = min(self.short_side / min(frame), LARGEST_SIDE / max(frame))
+        size = (max(1, round(frame[0] * zoom)), max(1, round(frame[1] * zoom)))
         return Window(0, 0, frame[1], frame[0], size)
 
 
@@ -218,6 +219,11 @@ def _check_sides(short_side: int | None, max_side: int | None) -> None:
     if short_side is not None and short_side < SMALLEST_SIDE:
         raise ValueError(
             f"a short side of {short_side} is too small: want at least {SMALLEST_SIDE}"
+        )
+    largest = max(short_side or 0, max_side or 0)
+    if largest > LARGEST_SIDE:
+        raise ValueError(
+            f"a side of {largest} pixels is more than memory holds: want at most {LARGEST_SIDE}"
         )
     if max_side is not None and (short_side is None or max_side < short_side):
         raise ValueError(

@@ -9,6 +9,8 @@ from dff.data.samples import IGNORED
 
 SMALLEST_SIDE = 64
 """The flow network halves the frame six times."""
+LARGEST_SIDE = 16384
+"""Of a frame that is resized: the networks need hundreds of times its memory."""
 PADDING_COLOUR = (124, 116, 104)
 """Mean colour of ImageNet, RGB: what the networks see as nothing in particular."""
 
@@ -128,8 +130,9 @@ class Window:
                 taken, above, below, before, after, cv2.BORDER_CONSTANT, value=padding
             )
         height, width = self.size
-        if self.exact_zoom not in (None, 1):
-            zoom = self.exact_zoom  # given a size alone, cv2 would zoom by the ratio of the sizes
+        zoom = self.exact_zoom or 1.0
+        if zoom != 1 and min(taken.shape[:2]) * zoom > 0.5:  # cv2 makes no side of 0
+            # given a size alone, cv2 would zoom by the ratio of the sizes
             taken = cv2.resize(taken, None, fx=zoom, fy=zoom, interpolation=how)
         elif taken.shape[:2] != (height, width):
             taken = cv2.resize(taken, (width, height), interpolation=how)
@@ -151,6 +154,7 @@ def whole_frame(
     zoom = short_side / min(frame)
     if max_side is not None and round(zoom * max(frame)) > max_side:
         zoom = max_side / max(frame)
+    zoom = min(zoom, LARGEST_SIDE / max(frame))
     # halves to even, as cv2 does: 720 x 0.78125 = 562.5 gives 562
-    size = (round(frame[0] * zoom), round(frame[1] * zoom))
+    size = (max(1, round(frame[0] * zoom)), max(1, round(frame[1] * zoom)))
     return Window(0, 0, frame[1], frame[0], size, flip, zoom)

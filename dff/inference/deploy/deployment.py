@@ -117,6 +117,7 @@ class Compiled(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        _tell_alike(self, module)
         for layer in module.modules():
             if isinstance(layer, PackedConv2d):
                 layer.packs = False
@@ -168,6 +169,7 @@ class Autocast(nn.Module):
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.module, self.dtype = module, dtype
+        _tell_alike(self, module)
 
     def forward(self, *inputs: Tensor) -> Features | Flow:
         """As the module."""
@@ -180,6 +182,13 @@ class Autocast(nn.Module):
         with torch.autocast(levels_of(features)[0].device.type, self.dtype):
             found: Tensor = cast(Head, self.module).predict(features, *sizes)
             return found
+
+
+def _tell_alike(wrapper: nn.Module, module: nn.Module) -> None:
+    """What a model asks its flow network, a wrapper around that answers alike."""
+    for name in ("stride", "from_file"):
+        if hasattr(module, name):
+            setattr(wrapper, name, getattr(module, name))
 
 
 def _part(module: nn.Module, fusion: PackedFusion) -> nn.Module:

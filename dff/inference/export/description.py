@@ -1,9 +1,11 @@
 """What an export says of itself: it is written into each of its graphs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
+
+from torch import Tensor
 
 Format = Literal["onnx", "pt2"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -69,6 +71,33 @@ class Description:
     def takes(self, height: int, width: int) -> bool:
         """Whether frames may have this size."""
         return takes(self.format, self.dynamic, self.size, (height, width))
+
+    def check_frames(self, graph: str, inputs: Sequence[Tensor]) -> None:
+        """Refuses frames of a size that the export does not take.
+
+        Args:
+            graph: That is to run.
+            inputs: Of it, in their order.
+
+        Raises:
+            ValueError: A frame has another size.
+        """
+        for value, name in zip(inputs, self.graphs[graph][0], strict=True):
+            height, width = value.shape[-2:]
+            if "frame" not in name or self.takes(height, width):
+                continue
+            if not self.dynamic:
+                wanted = f"{self.size[0]} x {self.size[1]}"
+                cure = " or with --dynamic" if self.format == "onnx" else ""
+            elif (multiple := MULTIPLE[self.format]) > 1:
+                wanted = f"multiples of {multiple} from {LEAST_SIDE[self.format]} on"
+                cure = " and without --dynamic"
+            else:  # some graphs take a smaller one
+                continue
+            raise ValueError(
+                f"frames of {height} x {width} pixels for an export in {self.format} that takes "
+                f"{wanted}: export with --size {height} {width}{cure}"
+            )
 
     def to_json(self, graph: str = "") -> str:
         """As text; `graph` is the one that it is written into."""

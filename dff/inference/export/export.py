@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dff.data.files.folders import check_folder
 from dff.data.files.whole_files import write_whole
 from dff.inference.export.comparison.check import (
     AGREEMENT,
@@ -102,11 +103,13 @@ def export(
 
     Raises:
         FileNotFoundError: There is no such video.
+        NotADirectoryError: The folder is a file.
         FloatingPointError: It differs by more than the tolerance; no file is left.
         ImportError: The format's packages are not installed.
         ValueError: The model cannot be exported so.
     """
     _check(model, wish)
+    check_folder(folder)
     seen = scenes(wish.video)
     write = writer_of(wish.format)
     own = model.eval().requires_grad_(False)
@@ -170,6 +173,8 @@ def _check(model: DeepFeatureFlow, wish: Wish) -> None:
             f"--size {wish.size[0]} {wish.size[1]}: wanted at least {MINIMUM_SIDE} pixels on each "
             "side, height first"
         )
+    if wish.tolerance is not None and not wish.tolerance > 0:
+        raise ValueError(f"--tolerance {wish.tolerance:g}: wanted more than 0, such as 0.001")
     if wish.format == "onnx" and wish.precision == "bf16":
         raise ValueError(
             "--format onnx --precision bf16: ONNX has no convolution in bfloat16 before opset 22, "

@@ -61,7 +61,7 @@ def load_exported(
                 "them to dff export"
             )
         return ExportedModel(*exported_networks(open_graphs(source, runtime)), "cpu")
-    if runtime == "pt2":
+    if runtime == "pt2" and source.suffix != ".pt2":
         raise ValueError(
             f"{source} with --runtime pt2: that is compiled for one size of frames; export it "
             f"first (dff export {source} --format pt2 --size HEIGHT WIDTH --output DIR), and give "

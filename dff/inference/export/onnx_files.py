@@ -134,6 +134,7 @@ class OnnxGraphs:
             FileNotFoundError: There is no such graph.
             ValueError: It takes other inputs, such as frames of another size.
         """
+        self.description.check_frames(name, inputs)
         session = self._session(name, *(wanted or ()))
         names, outputs = self.description.graphs[name]
         taken = {one.name for one in session.get_inputs()}  # not what it has no use for

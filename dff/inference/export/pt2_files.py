@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dff.inference.export.description import KEY, LEAST_SIDE, MULTIPLE, Description, from_json
+from dff.inference.export.description import KEY, Description, from_json
 from dff.inference.export.graphs import Graph
 from dff.inference.export.tracing import traced
 
@@ -70,7 +70,8 @@ class Pt2Graphs:
         """
         graph = self._graph(name)
         said = self.description
-        self._check_size(name, inputs)
+        # compiled code may write beyond its memory where a size is not what it was made for
+        said.check_frames(name, inputs)
         try:
             found = graph(*(value.contiguous() for value in inputs))
         except RuntimeError as error:
@@ -78,22 +79,6 @@ class Pt2Graphs:
             raise ValueError(f"{name}.pt2 cannot run on {shapes}: {_first_line(error)}") from error
         outputs = dict(zip(said.graphs[name][1], found, strict=True))
         return [outputs[one] for one in wanted or outputs]
-
-    def _check_size(self, name: str, inputs: Sequence[Tensor]) -> None:
-        """Compiled code may write beyond its memory where a size is not what it was made for."""
-        said = self.description
-        for value, what in zip(inputs, said.graphs[name][0], strict=True):
-            height, width = value.shape[-2:]
-            if "frame" in what and not said.takes(height, width):
-                wanted = (
-                    f"multiples of {MULTIPLE['pt2']} from {LEAST_SIDE['pt2']} on"
-                    if said.dynamic
-                    else f"{said.size[0]} x {said.size[1]}"
-                )
-                raise ValueError(
-                    f"frames of {height} x {width} pixels for a pt2 export that takes {wanted}: "
-                    f"export with --size {height} {width} and without --dynamic"
-                )
 
     def _graph(self, name: str) -> Any:
         if name not in self._loaded:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from dff.data.files.folders import check_folder
 from dff.data.files.whole_files import write_whole
 from dff.inference.results.claims import make_once
 
@@ -87,8 +88,10 @@ class DiskFolder:
         """See `ResultFolder`.
 
         Raises:
+            NotADirectoryError: It is a file.
             PermissionError: The folder cannot be made or written to.
         """
+        check_folder(self.work)
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             if not os.access(self.work, os.W_OK):

@@ -3,8 +3,10 @@
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from torch import nn
@@ -29,7 +31,7 @@ def per_frame_model(spec: str, weights: Path | None = None, random: bool = False
     Raises:
         ConnectionError: Weights cannot be downloaded.
         FileNotFoundError: There is no such file of weights.
-        ImportError: The library, or the module, is not there.
+        ImportError: The library is not there.
         ValueError: There is no such model, or it has not what it needs.
     """
     kind, _, name = spec.partition(":")
@@ -93,15 +95,9 @@ def _own(name: str) -> PerFrameModel:
         raise ValueError(f"model {spec!r}: wanted module:package.file:factory")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        function = getattr(importlib.import_module(path), factory)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"model {spec!r}: {error}: run the command where {path.replace('.', '/')}.py is, or "
-            "install its package"
-        ) from error
-    except AttributeError as error:
-        raise ValueError(f"model {spec!r}: {path} has no {factory}") from error
+    function = getattr(_imported(path, spec), factory, None)
+    if function is None:
+        raise ValueError(f"model {spec!r}: {path} has no {factory}")
     try:
         model = function()
     except Exception as error:  # somebody else's code
@@ -116,3 +112,25 @@ def _own(name: str) -> PerFrameModel:
             "labels or detections"
         )
     return cast(PerFrameModel, OwnModel(model, spec))
+
+
+def _imported(path: str, spec: str) -> ModuleType:
+    """A module of somebody else's; whatever it raises is told in words."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"model {spec!r}: {error}: run the command where {path.replace('.', '/')}.py is, or "
+            "install its package"
+        ) from error
+    except SyntaxError as error:
+        raise ValueError(
+            f"model {spec!r}: {error.filename}, line {error.lineno}, is no Python ({error.msg}): "
+            "mend it"
+        ) from error
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"model {spec!r}: {last.filename}, line {last.lineno}, raised {type(error).__name__}: "
+            f"{error}"
+        ) from error

@@ -348,6 +348,7 @@ def test_evaluation_gives_the_boxes_in_pixels_of_both():
     [
         (dict(size=(64, 64), short_side=600), "a size cuts a window, a short side takes whole"),
         (dict(size=None, short_side=32), "a short side of 32 is too small"),
+        (dict(size=None, short_side=100000), "a side of 100000 pixels is more than memory holds"),
         (dict(size=None, max_side=1000), "max_side 1000 with short_side None: want a short side"),
         (dict(size=None, short_side=600, max_side=500), "max_side 500 with short_side 600"),
         (dict(size=None, min_visibility=2), "min_visibility 2: want a number from 0 to 1"),

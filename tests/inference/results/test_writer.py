@@ -344,7 +344,7 @@ def test_a_fault_of_the_code_ends_the_run_and_leaves_nothing_half(
 def test_a_folder_that_cannot_be_written_is_said_before_the_work(model, videos, tmp_path):
     (tmp_path / "file").write_text("")
     writer = result_writer(model, tmp_path / "file" / "out", {})
-    with pytest.raises(PermissionError, match=r"cannot write to .*out: .*--output"):
+    with pytest.raises(NotADirectoryError, match="file is a file, and --output wants a folder"):
         predict(model, writer, [str(videos / "a.mp4")])
 
 

@@ -122,6 +122,8 @@ def empty(): return object()
 @pytest.fixture
 def own_module(tmp_path, monkeypatch):
     (tmp_path / "my_model.py").write_text(FACTORY)
+    (tmp_path / "unfinished.py").write_text("names = []\ndef make(:\n")
+    (tmp_path / "failing.py").write_text("\n\n1 / 0\n")
     monkeypatch.chdir(tmp_path)
     yield
     sys.modules.pop("my_model", None)
@@ -146,7 +148,9 @@ def test_what_is_wrong_with_a_model_is_told_in_a_sentence(tmp_path):
         ("module:my_model:broken", ValueError, r"broken\(\) raised RuntimeError: no weights here"),
         ("module:my_model:empty", ValueError, r"\(object\) has no encode and no decode: wanted"),
         ("module:my_model:gone", ValueError, "my_model has no gone"),
-        ("module:other_model:make", ImportError, "No module named 'other_model': run the command"),
+        ("module:unfinished:make", ValueError, r"unfinished\.py, line 2, is no Python"),
+        ("module:failing:make", ValueError, r"failing\.py, line 3, raised ZeroDivisionError: divi"),
+        ("module:other_model:make", ValueError, "No module named 'other_model': run the command"),
         ("module:my_model", ValueError, "wanted module:package.file:factory"),
     ):
         with pytest.raises(error, match=words):
