@@ -5,6 +5,7 @@ dff live model.ckpt rtsp://user:password@camera/stream --json - --output seen.mp
 """
 
 import argparse
+import operator
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ from dff.models.names import FLOW_FROM_HELP, FlowFrom, FlowName
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs until the sources end, Ctrl-C, or SIGTERM; files are whole then."""
+    """Runs until the sources end, Ctrl-C, or SIGTERM; files are whole then.
+
+    It ends with 1 where no frame was recognised, or fewer of a source than the model refused.
+    """
     args = parse(arguments)
 
     from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     from dff.inference.live.push import PushSink
     from dff.inference.live.server import LivePage
     from dff.inference.live.session import LiveSession
-    from dff.inference.live.sinks import JsonLines, LiveSink, VideoSink
+    from dff.inference.live.sinks import JsonLines, LiveSink, VideoSink, check_files
     from dff.inference.live.source import Keep, LiveSource
     from dff.inference.live.watcher import Watcher
     from dff.inference.model import load
@@ -35,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     addresses = [parse_address(word) for word in args.sources]
     output, push = (_for_each(given, len(addresses)) for given in (args.output, args.push))
+    check_files([Path(file) for file in output], addresses)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = load(
         args.checkpoint,
@@ -85,14 +90,17 @@ def main(arguments: list[str] | None = None) -> None:
             session.page.close()
         if beside is not None:
             beside.shutdown(wait=False, cancel_futures=True)
-    for found in session.figures()["sources"]:
+    for found, refused in zip(session.figures()["sources"], session.refused, strict=True):
         print(
             f"{found['name']}: {found['frames']} frames, {found['dropped']} dropped, latency "
             f"{found['latency_p50']:g} ms (median), {found['latency_p95']:g} (95 %), "
-            f"{found['latency_max']:g} (largest)" + (f"; {found['said']}" if found["said"] else ""),
+            f"{found['latency_max']:g} (largest)"
+            + (f"; {refused} not recognised" if refused else "")
+            + (f"; {found['said']}" if found["said"] else ""),
             file=sys.stderr,
         )
-    if not any(found["frames"] for found in session.figures()["sources"]):
+    counts = [found["frames"] for found in session.figures()["sources"]]
+    if not any(counts) or any(map(operator.gt, session.refused, counts)):
         raise SystemExit(1)
 
 

@@ -1,6 +1,8 @@
 """Frames of a video as image files, whole or not there, so that a stopped run can go on."""
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -76,6 +78,41 @@ class Extracted(NamedTuple):
     error: str | None = None
 
 
+def _take(folder: Path, video: VideoInput, wanted: Extraction) -> str | None:
+    """Puts on record, beside a folder, whose frames it has; says why it cannot have these."""
+    record = folder.with_name(f".{folder.name}.extracted.json")
+    status = os.stat(video.path)
+    settings = {**asdict(wanted), "end": None}  # more frames of the same kind may follow
+    whose = {
+        "video": os.path.realpath(video.path),
+        "bytes": status.st_size,
+        "modified": status.st_mtime_ns,
+        "frames": None if video.frames is None else video.frames[0],
+        "settings": settings,
+    }
+    try:
+        found = json.loads(record.read_bytes())
+        before, same = found["settings"], {**found, "settings": settings} == whose
+    except FileNotFoundError:
+        write_whole(record, json.dumps(whose, indent=2))
+        return None
+    except (ValueError, KeyError, TypeError):
+        return f"{record} is damaged: remove it, or give another folder with --output"
+    if not same:
+        return (
+            f"{folder} has the frames of {found.get('video')}, another video or another state of "
+            f"it than {video.path}: give another folder with --output, or remove that one"
+        )
+    differing = [key for key, value in settings.items() if before.get(key) != value]
+    if differing:
+        told = ", ".join(f"{key} {before.get(key)}" for key in differing)
+        return (
+            f"{folder} has frames that were taken with {told}: give another folder with --output, "
+            "or the same settings"
+        )
+    return None
+
+
 def extract(video: VideoInput, folder: Path, wanted: Extraction) -> Extracted:
     """Writes the frames of a video that are not there yet.
 
@@ -91,6 +128,8 @@ def extract(video: VideoInput, folder: Path, wanted: Extraction) -> Extracted:
     try:
         opened = video.open()
         folder.mkdir(parents=True, exist_ok=True)
+        if (other := _take(folder, video, wanted)) is not None:
+            return Extracted(0, 0, other)
         for number, frame in enumerate(islice(opened, wanted.end)):
             if number < wanted.start or (number - wanted.start) % wanted.step:
                 continue

@@ -1,5 +1,7 @@
 """`dff extract`: the frames of a video as images, and a run that goes on where it was stopped."""
 
+import re
+
 import numpy as np
 import pytest
 from clips import number_of, write_clip
@@ -67,3 +69,25 @@ def test_arguments_out_of_their_range_are_refused(wrong, said):
 def test_quality_is_that_of_the_jpeg():
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     assert len(Extraction(quality=30).encoded(frame)) < len(Extraction(quality=95).encoded(frame))
+
+
+def test_frames_of_another_video_or_of_other_settings_never_mix(tmp_path, capsys):
+    for folder, count in (("one", 6), ("two", 8)):
+        (tmp_path / folder).mkdir()
+        write_clip(tmp_path / folder / "clip.mp4", count=count)
+    out = ["--output", str(tmp_path / "out")]
+    main([str(tmp_path / "one" / "clip.mp4"), *out])
+    before = {path: path.read_bytes() for path in (tmp_path / "out" / "clip").iterdir()}
+    for words, told in (
+        ([str(tmp_path / "two" / "clip.mp4")], "has the frames of .*one/clip.mp4, another video"),
+        ([str(tmp_path / "one" / "clip.mp4"), "--step", "2"], "were taken with step 1: give ano"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*words, *out])
+        assert re.search(told, capsys.readouterr().out)
+    assert {path: path.read_bytes() for path in (tmp_path / "out" / "clip").iterdir()} == before
+    main([str(tmp_path / "one" / "clip.mp4"), *out])
+    (tmp_path / "out" / ".clip.extracted.json").write_text("{")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "one" / "clip.mp4"), *out])
+    assert "extracted.json is damaged: remove it" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
@@ -44,8 +45,8 @@ def same_scheduling() -> Iterator[None]:
 class VideoWriter:
     """Writes (H, W, 3) uint8 RGB frames to an MP4 file; use it in a `with` statement.
 
-    Frames go to `.NAME.part.mp4` beside the target, which takes the target's name after the last
-    frame: an interrupted file never looks finished, and an older one stays until the new one is
+    Frames go to a hidden `.part.mp4` beside the target, which takes its name after the last frame:
+    an interrupted file never looks finished, and an older one stays until the new one is
     whole. When the `with` block ends in an exception, the partial file is removed.
 
     H.264 in the form that every player shows (yuv420p) has even sides only. A frame with an odd
@@ -87,7 +88,9 @@ class VideoWriter:
             raise ValueError(f"size {size} for {self.path}: wanted (height, width) in pixels")
         self.size = (int(size[0]), int(size[1]))
         self._make_folder()
-        self._part = self.path.with_name(f".{self.path.stem}.part.mp4")
+        # of its own: two processes may be told the same name, and the last to end has it
+        own = f"{os.getpid()}.{secrets.token_hex(4)}"
+        self._part = self.path.with_name(f".{self.path.stem}.{own}.part.mp4")
         self._written = 0
         rate = rate.limit_denominator(1001)
         # A frame at the even rate lasts a whole number of units.

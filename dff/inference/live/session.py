@@ -41,6 +41,7 @@ class LiveSession:
 
     Attributes:
         at_once: Most frames that go through the model together.
+        refused: Frames of each source that the model did not take.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class LiveSession:
         self.at_once = 1 if watchers[0].model.device.type == "cpu" else len(sources)
         self.page: LivePage | None = None
         self.ended = threading.Event()
+        self.refused = [0] * len(self.sources)
         self._pictures: list[np.ndarray | None] = [None] * len(self.sources)
         self._told = [""] * len(self.sources)
         self._still = [0.0] * len(self.sources)
@@ -145,7 +147,9 @@ class LiveSession:
             i = numbers[row]
             if isinstance(seen, Seen):
                 self._hand_on(i, frames[row], seen)
-            elif str(seen) != self._told[i]:
+                continue
+            self.refused[i] += 1
+            if str(seen) != self._told[i]:
                 self._told[i] = str(seen)
                 print(f"warning: {self.sources[i].address.name}: {seen}", file=sys.stderr)
 

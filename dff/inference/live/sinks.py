@@ -1,11 +1,12 @@
 """Where live results go: JSON lines, a video file; see `push` for another stream."""
 
 import json
+import os
 import queue
 import sys
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from dff.data.files.json_values import nan_to_none
 from dff.data.video.writer import VideoWriter
-from dff.inference.live.addresses import masked
+from dff.inference.live.addresses import Address, masked
 
 WAITING = 200
 """Lines that wait for a slow receiver; older ones are dropped beyond that."""
@@ -119,6 +120,23 @@ class JsonLines:
                     words = f"warning: {masked(self.target)} takes no results ({error}); go on"
                     print(words, file=sys.stderr)
                     told = True
+
+
+def check_files(files: Sequence[Path], sources: Sequence[Address]) -> None:
+    """Refuses files that would take the place of a source, or of each other.
+
+    Raises:
+        ValueError: They do.
+    """
+    read = {os.path.realpath(a.url.removeprefix("file:")) for a in sources if a.kind == "file"}
+    taken: set[str] = set()
+    for file in files:
+        place = os.path.realpath(file)
+        if place in read:
+            raise ValueError(f"--output {file}: that is a source; give another name")
+        if place in taken:
+            raise ValueError(f"--output {file} twice: wanted a file of its own for each source")
+        taken.add(place)
 
 
 class VideoSink:

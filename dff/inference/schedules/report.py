@@ -148,8 +148,8 @@ tr:nth-child(even) {{ background: #f2f2f2; }} img {{ max-width: 100%; margin-top
 <h1>Schedules of {html.escape(title)}</h1>
 <p>All schedules of one key duration have as many key frames, or a few less. The oracle knows how
 accurate each choice would be: in the mean of frames no schedule can be better. "accuracy" is over
-all frames together. Adaptive schedules spend the flow network on their key frames too; the frames per second, where they
-were measured, count it.</p>
+all frames together. Adaptive schedules spend the flow network on their key frames too; the frames
+per second, where they were measured, count it.</p>
 <table><tr>{head}</tr>{body}</table>
 {images}
 </body></html>

@@ -104,7 +104,8 @@ def check_pair(current: Tensor, key: torch.Size, wanted: str) -> None:
     height, width = current.shape[-2:]
     if min(height, width) < MINIMUM_SIDE:
         raise ValueError(
-            f"frames of {height} x {width} pixels: {wanted}; enlarge the frames or the crop"
+            f"frames of {height} x {width} pixels: {wanted}; enlarge the frames "
+            "(--short_side) or the crop"
         )
 
 

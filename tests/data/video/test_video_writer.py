@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from dff.data.video.file import VideoFile
 from dff.data.video.sources import VideoError, open_video
 from dff.data.video.writer import VideoWriter
 
@@ -88,7 +89,8 @@ def test_while_it_is_written_the_target_is_not_there(tmp_path):
     path = tmp_path / "a.mp4"
     with VideoWriter(path, 25, (48, 64)) as writer:
         writer.write(draw(0))
-        assert files_in(tmp_path) == [".a.part.mp4"]
+        (part,) = files_in(tmp_path)
+        assert part.startswith(".a.") and part.endswith(".part.mp4")
     assert files_in(tmp_path) == ["a.mp4"]
     writer.close()
     assert files_in(tmp_path) == ["a.mp4"]
@@ -194,3 +196,15 @@ def test_a_forked_worker_leaves_an_encoder_that_its_parent_has_lost_alone(tmp_pa
         assert not hung
     finally:
         gc.enable()
+
+
+def test_two_files_of_one_name_do_not_spoil_each_other(tmp_path):
+    frames = np.full((64, 96, 3), 90, np.uint8), np.full((64, 96, 3), 200, np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", 10, (64, 96)) as one:
+        one.write(frames[0])
+        with VideoWriter(tmp_path / "a.mp4", 10, (64, 96)) as other:
+            other.write(frames[1])
+        one.write(frames[0])
+    video = list(VideoFile(tmp_path / "a.mp4"))
+    assert len(video) == 2 and abs(video[1].mean() - 90) < 4
+    assert files_in(tmp_path) == ["a.mp4"]

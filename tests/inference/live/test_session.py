@@ -15,6 +15,7 @@ from clips import write_clip
 from sessions import Kept, result, session_of, wait_for
 from stream_server import StreamServer, transport_stream
 
+from dff.commands.live import main
 from dff.inference.live import source as live_source
 from dff.inference.live.addresses import parse_address
 from dff.inference.live.sinks import JsonLines, VideoSink
@@ -140,3 +141,28 @@ def test_files_are_whole_when_somebody_ends_it(number, tmp_path, tiny_checkpoint
     assert process.returncode == 0 and "latency" in said
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(list(container.decode(video=0))) == 5 + len(rest.splitlines())
+
+
+def test_frames_that_the_model_refuses_end_in_an_error_with_the_cure(
+    tmp_path, tiny_checkpoint, capsys
+):
+    pictures = [np.full((16, 24, 3), 40 * n, np.uint8) for n in range(4)]
+    file = write_clip(tmp_path / "a.mkv", "ffv1", pictures=pictures)
+    with pytest.raises(SystemExit) as ended:
+        main([str(tiny_checkpoint), str(file)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and "3 not recognised" in said and "--short_side" in said
+
+
+def test_an_output_never_takes_the_place_of_a_source_or_of_another_output(
+    tmp_path, tiny_checkpoint
+):
+    files = [str(write_clip(tmp_path / f"{name}.mp4", count=3)) for name in "ab"]
+    before = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"link\.mp4: that is a source; give another name"):
+        main([str(tiny_checkpoint), files[0], "--output", str(tmp_path / "link.mp4")])
+    out = str(tmp_path / "out.mp4")
+    with pytest.raises(ValueError, match=r"out\.mp4 twice: wanted a file of its own for each"):
+        main([str(tiny_checkpoint), *files, "--output", out, out])
+    assert (tmp_path / "a.mp4").read_bytes() == before
