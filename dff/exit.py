@@ -5,6 +5,7 @@ Neither torch nor Lightning is imported here: what is not imported has raised no
 
 import atexit
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -32,6 +33,10 @@ def run_script(main: Callable[[], int | None]) -> None:
     except USER_ERRORS + _imported(_LIGHTNING, "MisconfigurationException") as error:
         if os.environ.get("DFF_TRACEBACK"):
             raise
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(
+                128 + signal.SIGPIPE
+            )  # as other programs whose reader, such as head, has ended
         print(f"error: {_last_words(_first(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -53,6 +58,18 @@ def run_script(main: Callable[[], int | None]) -> None:
         _end_in_words(error)
         raise
     sys.exit(code)
+
+
+def _nobody_reads() -> bool:
+    """Whether the pipe behind standard output is closed; then what waits for it is dropped."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _end_in_words(error: RuntimeError | MemoryError) -> None:

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         own += [PushSink(target, args.fps) for target in push[i : i + 1]]
         sinks.append(own)
     session = LiveSession(
-        sources, watchers, model.tasks, sinks, schedule, args.key_duration, args.threshold
+        sources, watchers, model.tasks, sinks, schedule, args.key_duration, args.score
     )
     if args.serve is not None:
         names = [address.name for address in addresses]
@@ -163,7 +163,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--flow_from", choices=get_args(FlowFrom), help=FLOW_FROM_HELP)
     parser.add_argument("--short_side", type=int, help="the networks see frames of this side")
     parser.add_argument("--max_side", type=int)
-    parser.add_argument("--threshold", type=float, default=0.5, help="lowest score that is drawn")
+    parser.add_argument("--score", type=float, default=0.5, help="draw no boxes with a lower score")
+    # of schedules in other verbs, and of boxes here before
+    parser.add_argument("--threshold", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help="end after so many")
     parser.add_argument("--device", help="such as cpu or cuda:1")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.threshold is not None:
+        parser.error("--threshold: the lowest score of drawn boxes is --score")
+    if args.seconds is not None and not args.seconds > 0:
+        parser.error(f"--seconds {args.seconds:g}: wanted more than 0")
+    return args

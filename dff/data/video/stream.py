@@ -24,7 +24,6 @@ _SPECIAL = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
 }
 _NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -47,6 +46,11 @@ def check_kind(path: str) -> None:
     if not os.path.exists(path):
         raise FileNotFoundError(f"no video at {path}: check the path")
     kind = _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))
+    if os.path.isdir(path):
+        raise VideoError(
+            f"{path} is a folder, not a video file: give a file in it; dff predict takes folders "
+            "of frames"
+        )
     if kind is not None:
         raise VideoError(
             f"{path} is {kind}, not a file: a video is read more than once and not only forwards, "

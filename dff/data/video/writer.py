@@ -1,6 +1,7 @@
 """Writes frames as an MP4 file that is whole or not there."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from dff.data.video.frame_times import checked_fps
 
 _TICKS = 30_000
 """Units of time in a second, or a few more: a frame is shown within 17 microseconds of its time."""
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS, errno.ENAMETOOLONG)
 _TAGS = {Colorspace.ITU709: 1, Colorspace.ITU601: 6}
 """What files call a matrix; the primaries and the transfer that go with it have its number."""
 
@@ -121,6 +123,11 @@ class VideoWriter:
                 self._container.start_encoding()
         except (av.codec.codec.UnknownCodecError, av.FFmpegError, ValueError, OSError) as error:
             self.abort()
+            if getattr(error, "errno", None) in _NO_PLACE:
+                raise PermissionError(
+                    f"{self.path} cannot be written ({os.strerror(error.errno)}): "  # type: ignore[union-attr]
+                    "give another place with --output"
+                ) from error
             raise VideoError(
                 f"cannot write {self.path} with the encoder {codec!r} ({error}): take another "
                 'one, such as codec="mpeg4" with crf=None, or install av from PyPI'

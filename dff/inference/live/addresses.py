@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from dff.data.files.addresses import masked
-from dff.data.video.stream import check_file
+from dff.data.video.stream import check_file, open_stream
 
 Kind = Literal["camera", "stream", "file", "stdin"]
 
@@ -78,6 +78,8 @@ def parse_address(word: str) -> Address:
             )
         return Address("stream", masked(word), word, None, _options(parts.scheme.lower()))
     check_file(word)
+    with open_stream(word, threads=1):
+        pass  # what is no video is told now
     return Address("file", os.path.basename(word), f"file:{os.path.abspath(word)}")
 
 

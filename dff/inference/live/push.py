@@ -41,9 +41,11 @@ class PushSink:
 
     def __init__(self, address: str, fps: float = 25.0) -> None:
         formats = {"rtsp": "rtsp", "rtmp": "flv"}
-        scheme = address.partition("://")[0].lower()
-        if scheme not in formats:
-            raise ValueError(f"--push {masked(address)}: wanted an rtsp:// or rtmp:// address")
+        scheme, mark, _ = address.partition("://")
+        scheme = scheme.lower()
+        if scheme not in formats or not mark:
+            named = masked(address) if mark else address
+            raise ValueError(f"--push {named}: wanted an rtsp:// or rtmp:// address")
         self.address, self.fps, self.format = address, fps, formats[scheme]
         self.name = masked(address)
         if scheme == "rtmp":  # what stands last is the key that lets anybody broadcast

@@ -69,7 +69,7 @@ def test_what_is_no_file_is_refused_as_what_it_is(tmp_path, monkeypatch):
             for read in (VideoFile, lambda name: find_videos([name])):
                 with pytest.raises(VideoError, match=rf"{name} is a {kind}, not a file: .* save"):
                     read(name)
-    with pytest.raises(VideoError, match=r"folder\.mp4 is a folder, not a file"):
+    with pytest.raises(VideoError, match=r"folder\.mp4 is a folder, not a video file"):
         VideoFile("folder.mp4")
     # In a folder they are passed over.
     write_clip(tmp_path / "clip.mp4", count=3)

@@ -166,3 +166,26 @@ def test_an_output_never_takes_the_place_of_a_source_or_of_another_output(
     with pytest.raises(ValueError, match=r"out\.mp4 twice: wanted a file of its own for each"):
         main([str(tiny_checkpoint), *files, "--output", out, out])
     assert (tmp_path / "a.mp4").read_bytes() == before
+
+
+def test_lines_that_nobody_reads_any_more_end_the_run_quietly(tmp_path, tiny_checkpoint):
+    file = write_clip(tmp_path / "a.mp4", count=9)
+    words = [sys.executable, "-m", "dff", "live", str(tiny_checkpoint), str(file), "--json", "-"]
+    live = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert json.loads(live.stdout.readline())["frame"] == 0
+    live.stdout.close()
+    said = live.stderr.read()
+    assert live.wait(60) == 128 + signal.SIGPIPE and "error" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--threshold", "0.3"], "--threshold: the lowest score of drawn boxes is --score"),
+        (["--seconds", "-1"], "--seconds -1: wanted more than 0"),
+    ],
+)
+def test_options_that_mean_something_else_are_told(words, said, capsys):
+    with pytest.raises(SystemExit):
+        main(["model.ckpt", "0", *words])
+    assert said in capsys.readouterr().err

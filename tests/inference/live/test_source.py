@@ -153,3 +153,11 @@ def test_a_source_ends_whatever_went_wrong(tmp_path, monkeypatch):
     source.start()
     wait_for(lambda: source.finished)
     assert source.said == "it failed"
+
+
+def test_a_file_that_is_no_video_and_a_folder_are_told_before_anything_starts(tmp_path):
+    (tmp_path / "a.txt").write_text("no video")
+    with pytest.raises(VideoError, match=r"a\.txt is not a video file .*: give a file"):
+        parse_address(str(tmp_path / "a.txt"))
+    with pytest.raises(VideoError, match="is a folder, not a video file: give a file in it"):
+        parse_address(str(tmp_path))
