@@ -138,7 +138,7 @@ def test_a_wrong_key_in_a_config_is_named(tmp_path, capsys):
         ("benchmark.py", ["--key_durations", "0"], "key duration 0"),
         ("benchmark.py", ["--size", "32", "96"], "at least 64"),
         ("benchmark.py", ["--feature_network", "resnet9"], "feature network 'resnet9': wanted"),
-        ("benchmark.py", ["--device", "abacus"], "--device abacus: "),
+        ("benchmark.py", ["--device", "abacus"], "device 'abacus' is none of this machine"),
         ("predict.py", ["absent.ckpt", "x.mp4", "--devices", "x"], "wanted a number, auto"),
         ("predict.py", ["absent.ckpt", "-x.mp4"], "of that name, give ./-x.mp4, or put -- before"),
         ("predict.py", ["absent.ckpt", "--", "-x.mp4"], "no checkpoint at absent.ckpt"),

@@ -293,7 +293,9 @@ USER_ERRORS = [
     ),
     Fault("a benchmark of small frames", call("benchmark.py", "--size", "32", "96"), "at least 64"),
     Fault(
-        "a benchmark on an abacus", call("benchmark.py", "--device", "abacus"), "--device abacus: "
+        "a benchmark on an abacus",
+        call("benchmark.py", "--device", "abacus"),
+        "device 'abacus' is none of",
     ),
     Fault("a benchmark of no pair", call("benchmark_data.py", "--pairs", "0"), "wanted at least 1"),
     Fault("detections that are none", boxes_list, r"boxes\.txt is no list of detections"),
