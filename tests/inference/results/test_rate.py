@@ -6,7 +6,8 @@ from dff.inference.results.rate import RateWatch
 
 
 def clip(start, last, name="clip"):
-    return SimpleNamespace(start=start, last=last, video=SimpleNamespace(name=name))
+    video = SimpleNamespace(name=name)
+    return SimpleNamespace(start=start, first=start == 0, last=last, video=video)
 
 
 class Kept(list):
