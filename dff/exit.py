@@ -34,9 +34,7 @@ def run_script(main: Callable[[], int | None]) -> None:
         if os.environ.get("DFF_TRACEBACK"):
             raise
         if isinstance(error, BrokenPipeError) and _nobody_reads():
-            sys.exit(
-                128 + signal.SIGPIPE
-            )  # as other programs whose reader, such as head, has ended
+            sys.exit(1)  # without a word: who ended it, such as head, wants no more
         print(f"error: {_last_words(_first(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
