@@ -40,10 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     addresses = [parse_address(word) for word in args.sources]
     output, push = (_for_each(given, len(addresses)) for given in (args.output, args.push))
     check_files([Path(file) for file in output], addresses)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = load(
         args.checkpoint,
-        device=device,
+        device=args.device,
         flow_network=args.flow_network,
         flow_from=args.flow_from,
     )

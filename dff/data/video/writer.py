@@ -123,10 +123,10 @@ class VideoWriter:
                 self._container.start_encoding()
         except (av.codec.codec.UnknownCodecError, av.FFmpegError, ValueError, OSError) as error:
             self.abort()
-            if getattr(error, "errno", None) in _NO_PLACE:
+            if isinstance(error, OSError) and error.errno in _NO_PLACE:
                 raise PermissionError(
-                    f"{self.path} cannot be written ({os.strerror(error.errno)}): "  # type: ignore[union-attr]
-                    "give another place with --output"
+                    f"{self.path} cannot be written ({os.strerror(error.errno)}): give another "
+                    "place with --output"
                 ) from error
             raise VideoError(
                 f"cannot write {self.path} with the encoder {codec!r} ({error}): take another "

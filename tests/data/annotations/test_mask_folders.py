@@ -83,6 +83,7 @@ def test_cvats_masks_and_lists_of_splits(kind, classes, tmp_path):
     assert set(found.sets) == {"all"}
     (lists / "train.txt").write_text("v_0\nv_2\n")
     (lists / "val.txt").write_text("v_1\n")
+    (lists / "trainval.txt").write_text("v_0\nv_1\nv_2\n")  # Pascal VOC has it beside the others
     found = looking.read(tmp_path)
     assert {split: list(s.snippets[0].labelled) for split, s in found.sets.items()} == {
         "train": [0, 2],

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dff.data.annotations import grouping
-from dff.data.samples import Snippet, Snippets, read_text
+from dff.data.annotations.image_sets import listed_images
+from dff.data.samples import Snippet, Snippets
 
 _IMAGES = ("images", "JPEGImages", "img_dir", "image", "imgs", "frames")
 _MASKS = ("masks", "SegmentationClass", "ann_dir", "annotations", "labels", "mask", "label")
@@ -23,7 +24,6 @@ _BEHIND = ("annot", "_annot", "_annotations", "_masks", "_mask", "_labels", "_la
 """What follows the name of a folder of images in that of their masks."""
 _ENDINGS = ("", "_mask", "_L", "_label", "_labels", "_gt", "_seg")
 """What follows the name of an image in that of its mask."""
-_LISTS = {"train": ("train.txt", "trainval.txt"), "val": ("val.txt", "test.txt")}
 
 
 class Folders(NamedTuple):
@@ -44,6 +44,9 @@ def find_folders(root: Path, words: Mapping[str, Sequence[str]]) -> dict[str, Fo
     Returns:
         "train" and perhaps "val", or "all" where no split is told; nothing where there is no image
         with a mask.
+
+    Raises:
+        SampleError: A list of names cannot be read.
     """
     found = {}
     for split, names in words.items():
@@ -53,24 +56,15 @@ def find_folders(root: Path, words: Mapping[str, Sequence[str]]) -> dict[str, Fo
     if "train" in found:
         return found
     for pair in filter(_belong, _inside(root)):
-        lists = {
-            split: list_file
-            for split, files in _LISTS.items()
-            for list_file in (root / "ImageSets" / "Segmentation" / name for name in files)
-            if list_file.is_file()
-        }
-        if "train" not in lists:
+        lists = listed_images(root / "ImageSets" / "Segmentation")
+        if not lists:
             return {"all": pair}
-        return {split: pair._replace(names=_listed(file)) for split, file in lists.items()}
+        return {split: pair._replace(names=frozenset(own)) for split, own in lists.items()}
     return {}
 
 
 def find_masked_images(folders: Folders) -> Snippets:
-    """The images of a folder as videos, by their names, with their masks; opens none of them.
-
-    Raises:
-        SampleError: A list of names cannot be read.
-    """
+    """The images of a folder as videos, by their names, with their masks; opens none of them."""
     images = _images(folders.images)
     masks = _by_image(folders.masks, images)
     if folders.names is not None:
@@ -132,7 +126,3 @@ def _by_image(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
         if image is not None:
             found.setdefault(image, path)
     return found
-
-
-def _listed(file: Path) -> frozenset[str]:
-    return frozenset(line.split()[0] for line in read_text(file).splitlines() if line.split())

@@ -17,12 +17,12 @@ from dff.data.annotations import grouping
 from dff.data.annotations.annotation_set import AnnotationSet
 from dff.data.annotations.box_table import BoxRows
 from dff.data.annotations.findings import Findings
+from dff.data.annotations.image_sets import listed_images
 from dff.data.files.xml_trees import parse_xml
-from dff.data.samples import SampleError, Snippet, read_text
+from dff.data.samples import SampleError, Snippet
 
 FORMAT = "Pascal VOC"
 _CURE = "export the labels again as Pascal VOC"
-_LISTS = {"train": ("train.txt", "trainval.txt"), "val": ("val.txt", "test.txt")}
 
 
 def read_voc(root: str | os.PathLike) -> dict[str, AnnotationSet]:
@@ -58,25 +58,15 @@ def read_voc(root: str | os.PathLike) -> dict[str, AnnotationSet]:
         found[name] = image, tree
     names = {o.findtext("name") or "" for _, tree in found.values() for o in tree.iter("object")}
     classes = tuple(sorted(names - {""}))
-    lists = {
-        split: next((root / "ImageSets" / "Main" / f for f in files if _listed(root, f)), None)
-        for split, files in _LISTS.items()
-    }
-    if lists["train"] is None:
+    lists = listed_images(root / "ImageSets" / "Main")
+    if not lists:
         return {"all": _read(root, found, classes, findings)}
+    by_stem = {Path(name).name: name for name in found}
     sets = {}
-    for split, names_file in lists.items():
-        if names_file is not None:
-            lines = read_text(names_file).splitlines()
-            wanted = [line.split()[0] for line in lines if line.split()]
-            by_stem = {Path(name).name: name for name in found}
-            own = {by_stem.get(w, w): found[by_stem.get(w, w)] for w in wanted if w in by_stem}
-            sets[split] = _read(root, own, classes, findings)
+    for split, wanted in lists.items():
+        own = {by_stem[w]: found[by_stem[w]] for w in wanted if w in by_stem}
+        sets[split] = _read(root, own, classes, findings)
     return sets
-
-
-def _listed(root: Path, name: str) -> bool:
-    return (root / "ImageSets" / "Main" / name).is_file()
 
 
 def _images(root: Path) -> dict[str, str]:
