@@ -86,17 +86,22 @@ def wait_for(condition, process):
     return found
 
 
+def survivors(out, command, begun, done):
+    """Two of three processes; the first is killed in the midst of what it has begun."""
+    victim = start(*command)
+    wait_for(lambda: list(out.glob(begun)), victim)
+    victim.send_signal(signal.SIGSTOP)  # until the others are there
+    others = [start(*command), start(*command)]
+    wait_for(lambda: list(out.glob(done)), others[0])
+    victim.kill()
+    victim.communicate()
+    return others
+
+
 def test_three_processes_share_a_list_and_one_is_killed(place, plain, tmp_path):
     out = tmp_path / "out"
     claim = words(place, out, "--claim")
-    victim = start(*claim)
-    wait_for(lambda: list(out.glob(".claims/*.1.part/*")), victim)
-    victim.send_signal(signal.SIGSTOP)  # in the midst of a video, until the others are there
-    others = [start(*claim), start(*claim)]
-    wait_for(lambda: list(out.glob("*.json")), others[0])
-    victim.kill()
-    victim.communicate()
-    for process in others:
+    for process in survivors(out, claim, begun=".claims/*.1.part/*", done="*.json"):
         told, errors = process.communicate(timeout=240)
         assert process.returncode == 3, errors
         assert told.splitlines()[-1] == f"6 of 8 videos are predicted in {out}"

@@ -2,25 +2,20 @@
 
 import json
 import os
-import signal
 
 import av
 import numpy as np
 import pytest
 import torch
 from clips import write_clip, write_moving_picture
-from test_predict_many import contents, start, wait_for
+from test_predict_many import contents, survivors
 
 from dff.commands.predict import main
 from dff.data.video.file import VideoFile
 from dff.data.video.sources import VideoInput
-from dff.data.video.writer import VideoWriter, join_videos
-from dff.inference.cluster.shared_work import SharedWork
 from dff.inference.cluster.splitting import split_long
 from dff.inference.results.folders import DiskFolder
-from dff.inference.results.result_files import results_of, source_of
 from dff.inference.results.segments import SegmentedFolder, whole_of
-from dff.inference.results.video_results import SECONDS
 
 FRAMES = 36
 
@@ -105,14 +100,8 @@ def test_segments_are_joined_to_results_at_an_address(place, plain, tmp_path):
 def test_one_of_three_processes_is_killed(place, plain, tmp_path):
     out = tmp_path / "out"
     claim = [*words(place, out, "long", "short"), "--claim", "--segment_frames", "8"]
-    victim = start(*claim)
-    wait_for(lambda: list(out.glob(".claims/*@*.1.part/*")), victim)
-    victim.send_signal(signal.SIGSTOP)
-    others = [start(*claim), start(*claim)]
-    wait_for(lambda: list(out.glob(".claims/segments-*/*.json")), others[0])
-    victim.kill()
-    victim.communicate()
-    for process in others:
+    begun, done = ".claims/*@*.1.part/*", ".claims/segments-*/*.json"
+    for process in survivors(out, claim, begun, done):
         told, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
         assert told.splitlines()[-1] == f"2 of 2 videos are predicted in {out}"
@@ -199,129 +188,6 @@ def test_only_long_videos_that_can_be_sought_are_split(place, tmp_path):
     assert split_long(videos[:1], 25, 4) == {}  # 28, and less than half a segment more
 
 
-@pytest.fixture
-def share(place, tmp_path):
-    """One process more that shares the long video in segments, and what writes its results."""
-    from dff.inference.results.writer import ResultWriter
-
-    video = VideoInput(str(place / "long.mp4"), "long")
-
-    def make(settings=None, frames=12, **kwargs):
-        writer = ResultWriter(tmp_path / "out", {}, settings or {})
-        shared = tmp_path / "out" / ".claims"
-        writer.folder = SegmentedFolder(writer.folder, shared, results_of({}))
-        return SharedWork([video], writer, segments=split_long([video], frames, 4), **kwargs)
-
-    return make
-
-
-def predict_segment(work, segment, shift=0):
-    """What a writer does for a segment, without pictures; `shift` is by how many frames too far."""
-    part = work.begin(segment.name)
-    part.mkdir()
-    first, end = segment.segment
-    times = [(n + shift) / 10 for n in range(first, FRAMES if end is None else end)]
-    report = {
-        "source": source_of(segment), "settings": work.writer.settings, "frames": len(times),
-        "key_frames": 1, "duration": times[-1] + 0.1,
-        "seconds": dict.fromkeys((*SECONDS, "total"), 1.0), "times": times,
-    }  # fmt: skip
-    work.writer.folder.publish(part, segment.name, results_of({}), json.dumps(report))
-    work.end(segment.name, None, damaged=False)
-
-
-def test_who_has_given_up_a_segment_does_not_wait_for_it(share):
-    with share() as work:
-        for segment in work:
-            work.writer.failed[segment.name] = "not predicted: make room"
-            work.end(segment.name, "not predicted: make room", damaged=False)
-        assert work.unfinished() == {"long": "not predicted: make room"}
-        assert work.failed == {}
-
-
-def test_a_video_is_joined_as_soon_as_its_last_segment_is_there(share):
-    with share() as one:
-        for segment in one:
-            predict_segment(one, segment)
-        report = one.writer.folder.report("long")
-        assert report["frames"] == FRAMES and report["segments"] == 3
-        assert report["times"] == [n / 10 for n in range(FRAMES)]
-        assert not one.writer.folder.segments.work.exists()
-        assert one.unfinished() == one.failed == {}
-
-
-def test_segments_that_have_gone_are_predicted_again(share):
-    with share() as work:
-        predicted = []
-        for segment in work:
-            predicted.append(segment.name)
-            predict_segment(work, segment)
-            if len(predicted) == 2:  # somebody clears up
-                work.writer.folder.remove(lambda name: name == "long")
-        assert len(predicted) == 5 and len(set(predicted)) == 3
-        assert work.writer.folder.report("long")["frames"] == FRAMES
-
-
-def test_segments_of_two_lengths_do_not_meet(share):
-    with share(frames=8) as one, share(frames=12) as other:
-        predict_segment(other, next(iter(other)))
-        for segment in one:
-            predict_segment(one, segment)
-        assert one.writer.folder.report("long")["segments"] == 4
-        assert list(other) == [] and other.unfinished() == {}
-
-
-def test_segments_that_overlap_are_refused(share):
-    with share() as work:
-        for segment in work:
-            predict_segment(work, segment, shift=-2 if segment.segment[0] else 0)
-        assert "its frames cannot be found by their times" in work.unfinished()["long"]
-
-
-def test_a_join_that_is_interrupted_leaves_nothing_behind(share, monkeypatch):
-    with share() as work:
-        asked = iter(work)
-        for segment in [next(asked), next(asked)]:
-            predict_segment(work, segment)
-        predict_segment(work, next(asked))
-        begin = work.begin
-
-        def interrupted(name):
-            part = begin(name)
-            part.mkdir()
-            work._stopped.set()  # as at Ctrl-C, in the other thread
-            return part
-
-        monkeypatch.setattr(work, "begin", interrupted)
-        assert next(asked, None) is None
-    left = {path.name for path in work.folder.iterdir()}
-    assert left == {work.writer.folder.segments.work.name}
-    with share() as work:
-        assert list(work) == []
-        assert work.writer.folder.report("long")["frames"] == FRAMES
-
-
-def test_what_an_interrupted_attempt_has_begun_is_gone(share):
-    with share() as work:
-        segment = next(iter(work))
-        work.begin(segment.name).mkdir()
-        assert not work.begin(segment.name).exists()
-
-
-def test_a_join_of_a_silent_process_is_taken_over_by_who_only_joins(share, monkeypatch):
-    """As the driver of a Ray cluster, which looks at all of them at its end."""
-    monkeypatch.setattr("dff.inference.cluster.claim_files._machine", lambda: "")
-    with share(expiry=0.5) as dead, share(expiry=0.5) as work:
-        parts = work.segments["long"]
-        for part in parts:
-            assert dead.claims.take(part.name)
-            predict_segment(dead, part)
-        assert dead.claims.take("long")
-        dead.claims._ended.set()  # no heartbeat from here on
-        work.join()
-        assert work.writer.folder.report("long")["frames"] == FRAMES
-
-
 def test_what_a_killed_join_has_left_goes_with_the_next_run(place, tmp_path, capsys):
     out = tmp_path / "out"
     claim = [*words(place, out, "long"), "--claim", "--segment_frames", "8"]
@@ -342,41 +208,6 @@ def test_a_fault_of_the_code_that_writes_ends_the_run(more, place, tmp_path, mon
     monkeypatch.setattr("dff.inference.results.label_pictures.LabelPictures.write", fault)
     with pytest.raises(RuntimeError, match="a fault of the code"):
         main([*words(place, tmp_path / "out", "long"), "--claim", *more])
-
-
-def test_files_that_nobody_can_join_are_refused_before_anything_runs(tmp_path):
-    with pytest.raises(ValueError, match=r"writes NAME\.depth\.npz, and nobody knows how to join"):
-        SegmentedFolder(DiskFolder(tmp_path), tmp_path, (*results_of({}), ".depth.npz"))
-
-
-def test_a_segments_folder_that_has_just_gone_is_made_again(tmp_path, monkeypatch):
-    folder = SegmentedFolder(DiskFolder(tmp_path), tmp_path / "shared", ())
-    prepare, calls = DiskFolder.prepare, []
-
-    def once(self):
-        calls.append(1)
-        if len(calls) > 1:  # after the first time somebody has removed it
-            prepare(self)
-
-    monkeypatch.setattr(DiskFolder, "prepare", once)
-    folder.publish(tmp_path / "begun", "a@0000000-", (), "{}")
-    assert (folder.segments.work / "a@0000000-.json").exists()
-
-
-def test_parts_of_another_encoder_are_encoded_anew(tmp_path):
-    paths, times = [tmp_path / "a.mp4", tmp_path / "b.mp4"], [0.0, 0.1, 0.25, 0.3, 0.4, 0.5]
-    for path, crf in zip(paths, (18, None), strict=True):
-        with VideoWriter(path, 10, (64, 96), "libx264" if crf else "mpeg4", crf) as writer:
-            for shown in times[:3]:
-                writer.write(np.full((64, 96, 3), 90 if crf else 200, np.uint8), shown)
-    join_videos(tmp_path / "joined.mp4", paths, times, 0.6)
-    frames = list(VideoFile(tmp_path / "joined.mp4").timed())
-    np.testing.assert_allclose([frame.time for frame in frames], times, atol=1e-3)
-    means = [frame.picture.mean() for frame in frames]
-    np.testing.assert_allclose(means, [90] * 3 + [200] * 3, atol=4)
-    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4", "joined.mp4"}
-    with pytest.raises(ValueError, match="its segments have 3 frames: wanted 4"):
-        join_videos(tmp_path / "wrong.mp4", paths[:1], times[:4], 0.6)
 
 
 @pytest.mark.parametrize(

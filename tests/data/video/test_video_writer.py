@@ -9,7 +9,7 @@ import pytest
 
 from dff.data.video.file import VideoFile
 from dff.data.video.sources import VideoError, open_video
-from dff.data.video.writer import VideoWriter
+from dff.data.video.writer import VideoWriter, join_videos
 
 
 def draw(number: int, size=(48, 64)) -> np.ndarray:
@@ -208,3 +208,19 @@ def test_two_files_of_one_name_do_not_spoil_each_other(tmp_path):
     video = list(VideoFile(tmp_path / "a.mp4"))
     assert len(video) == 2 and abs(video[1].mean() - 90) < 4
     assert files_in(tmp_path) == ["a.mp4"]
+
+
+def test_parts_of_another_encoder_are_encoded_anew(tmp_path):
+    paths, times = [tmp_path / "a.mp4", tmp_path / "b.mp4"], [0.0, 0.1, 0.25, 0.3, 0.4, 0.5]
+    for path, crf in zip(paths, (18, None), strict=True):
+        with VideoWriter(path, 10, (64, 96), "libx264" if crf else "mpeg4", crf) as writer:
+            for shown in times[:3]:
+                writer.write(np.full((64, 96, 3), 90 if crf else 200, np.uint8), shown)
+    join_videos(tmp_path / "joined.mp4", paths, times, 0.6)
+    frames = list(VideoFile(tmp_path / "joined.mp4").timed())
+    np.testing.assert_allclose([frame.time for frame in frames], times, atol=1e-3)
+    means = [frame.picture.mean() for frame in frames]
+    np.testing.assert_allclose(means, [90] * 3 + [200] * 3, atol=4)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4", "joined.mp4"}
+    with pytest.raises(ValueError, match="its segments have 3 frames: wanted 4"):
+        join_videos(tmp_path / "wrong.mp4", paths[:1], times[:4], 0.6)
