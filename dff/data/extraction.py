@@ -1,7 +1,6 @@
 """Frames of a video as image files, whole or not there, so that a stopped run can go on."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from dff.data.files.whole_files import write_whole
 from dff.data.video.sources import VideoError, VideoInput
+from dff.data.video_source import source_of
 
 
 @dataclass(frozen=True)
@@ -81,26 +81,19 @@ class Extracted(NamedTuple):
 def _take(folder: Path, video: VideoInput, wanted: Extraction) -> str | None:
     """Puts on record, beside a folder, whose frames it has; says why it cannot have these."""
     record = folder.with_name(f".{folder.name}.extracted.json")
-    status = os.stat(video.path)
     settings = {**asdict(wanted), "end": None}  # more frames of the same kind may follow
-    whose = {
-        "video": os.path.realpath(video.path),
-        "bytes": status.st_size,
-        "modified": status.st_mtime_ns,
-        "frames": None if video.frames is None else video.frames[0],
-        "settings": settings,
-    }
+    whose = {"source": source_of(video), "settings": settings}
     try:
         found = json.loads(record.read_bytes())
-        before, same = found["settings"], {**found, "settings": settings} == whose
+        before, source = dict(found["settings"]), dict(found["source"])
     except FileNotFoundError:
         write_whole(record, json.dumps(whose, indent=2))
         return None
     except (ValueError, KeyError, TypeError):
         return f"{record} is damaged: remove it, or give another folder with --output"
-    if not same:
+    if source != whose["source"]:
         return (
-            f"{folder} has the frames of {found.get('video')}, another video or another state of "
+            f"{folder} has the frames of {source.get('path')}, another video or another state of "
             f"it than {video.path}: give another folder with --output, or remove that one"
         )
     differing = [key for key, value in settings.items() if before.get(key) != value]

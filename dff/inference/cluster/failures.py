@@ -7,7 +7,7 @@ from typing import Any
 
 from dff.data.files.whole_files import write_whole
 from dff.data.video.sources import VideoInput
-from dff.inference.results.result_files import source_of
+from dff.data.video_source import source_of
 
 FAILED = ".failed"
 """What follows a video's name in that of its record."""

@@ -1,12 +1,10 @@
 """Which results in a folder are of which video; no other file is ever replaced or removed."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from dff.data.files.remote import version_of
-from dff.data.video.sources import FOLDER_FPS, VideoInput
+from dff.data.video.sources import VideoInput
+from dff.data.video_source import place_in
 from dff.inference.results.detection_files import SUFFIXES
 from dff.inference.results.folders import ResultFolder
 from dff.models.contracts import Task
@@ -20,39 +18,6 @@ def results_of(tasks: Mapping[str, Task]) -> tuple[str, ...]:
     """`RESULTS`, and what else tasks write."""
     own = (suffix for task in tasks.values() for suffix in task.suffixes)
     return tuple(dict.fromkeys((*RESULTS, *own)))
-
-
-def source_of(video: VideoInput) -> dict[str, Any]:
-    """What tells a video from another one, and from itself with other content."""
-    if video.address:
-        return _remote_source(video)
-    files = [video.path]
-    if video.frames is not None:
-        files = [os.path.join(video.path, frame) for frame in video.frames]
-    size = modified = 0
-    for file in files:
-        try:
-            found = os.stat(file)
-        except OSError:  # it will be told when it is opened
-            continue
-        size, modified = size + found.st_size, max(modified, found.st_mtime_ns)
-    path, first = _where(video)
-    source: dict[str, Any] = {
-        "path": path, "first_frame": first, "bytes": size, "modified": modified,
-    }  # fmt: skip
-    if video.frames is not None and video.fps != FOLDER_FPS:
-        source["fps"] = video.fps
-    if video.segment != (0, None):
-        source["segment"] = list(video.segment)
-    return source
-
-
-def _remote_source(video: VideoInput) -> dict[str, Any]:
-    try:
-        size, version = version_of(video.address)
-    except (OSError, ValueError):  # likewise
-        size, version = 0, ""
-    return {"path": video.path, "first_frame": None, "bytes": size, "modified": version}
 
 
 def own_names(
@@ -73,7 +38,7 @@ def own_names(
     earlier_names = set(known.values())  # there may be a hundred thousand
     named = []
     for video in videos:
-        name = known.get(_where(video))
+        name = known.get(place_in(video))
         if name is None:
             stem, dot, end = video.name.rpartition(".")
             # `a.boxes` with its report would have the name of the boxes of `a`
@@ -85,7 +50,3 @@ def own_names(
         taken.add(name.casefold())
         named.append(dataclasses.replace(video, name=name))
     return named
-
-
-def _where(video: VideoInput) -> tuple[str, str | None]:
-    return video.place, video.frames[0] if video.frames else None

@@ -16,8 +16,9 @@ from typing import Any
 
 from dff.data.video.sources import VideoInput
 from dff.data.video.writer import join_videos
+from dff.data.video_source import source_of
 from dff.inference.results.folders import DiskFolder, ResultFolder
-from dff.inference.results.result_files import RESULTS, source_of
+from dff.inference.results.result_files import RESULTS
 from dff.inference.results.video_results import SECONDS, report_text
 from dff.inference.results.writer import ResultWriter, in_part, not_predicted
 

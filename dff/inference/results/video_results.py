@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from dff.data.video.clips import Clip
 from dff.data.video.writer import VideoWriter
+from dff.data.video_source import source_of
 from dff.inference.engine import Result
 from dff.inference.results.claims import Claims
 from dff.inference.results.drawing import draw_predictions, mark_key_frames
 from dff.inference.results.folders import ResultFolder
 from dff.inference.results.label_pictures import LabelIds
-from dff.inference.results.result_files import results_of, source_of
+from dff.inference.results.result_files import results_of
 from dff.models.contracts import ResultFiles, Task
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from dff.data.video.sources import VideoInput
+from dff.data.video_source import source_of
 from dff.inference.background import Background
 from dff.inference.engine import Result
 from dff.inference.results.claims import Claims, NameLocks
 from dff.inference.results.folders import ResultFolder
 from dff.inference.results.label_pictures import LabelIds
 from dff.inference.results.remote_folder import result_folder
-from dff.inference.results.result_files import source_of
 from dff.inference.results.video_results import VideoResults
 from dff.models.contracts import Task
 

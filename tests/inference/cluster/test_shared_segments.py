@@ -6,10 +6,11 @@ import pytest
 from clips import write_moving_picture
 
 from dff.data.video.sources import VideoInput
+from dff.data.video_source import source_of
 from dff.inference.cluster.shared_work import SharedWork
 from dff.inference.cluster.splitting import split_long
 from dff.inference.results.folders import DiskFolder
-from dff.inference.results.result_files import results_of, source_of
+from dff.inference.results.result_files import results_of
 from dff.inference.results.segments import SegmentedFolder
 from dff.inference.results.video_results import SECONDS
 from dff.inference.results.writer import ResultWriter

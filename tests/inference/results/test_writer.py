@@ -16,12 +16,13 @@ from dff.data.datasets.cityscapes import PALETTE, TRAIN_ID_TO_LABEL_ID
 from dff.data.files.images import read_labels, write_png
 from dff.data.video.sources import find_videos, open_video
 from dff.data.video.writer import VideoWriter
+from dff.data.video_source import source_of
 from dff.inference.engine import Engine, predict_videos, read_clips
 from dff.inference.recognizer import stream
 from dff.inference.results.claims import claim, release
 from dff.inference.results.drawing import colour_labels, overlay
 from dff.inference.results.folders import DiskFolder
-from dff.inference.results.result_files import own_names, source_of
+from dff.inference.results.result_files import own_names
 from dff.inference.results.video_results import SECONDS
 from dff.inference.results.writer import ResultWriter
 from dff.lit.datamodules.datasets import Videos
